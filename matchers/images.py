@@ -1,0 +1,186 @@
+"""Encoded bytes -> canonical pixels: the RGB (or grey) picture a person would be shown.
+
+Header first: format, width and height are read and checked against `limits` before any pixel is
+decoded. Then whatever the file's own colour model, the result is plain 8-bit RGB or grey: palette,
+1-bit, 16-bit, CMYK, LAB and float become RGB, transparency is laid on white, EXIF orientation is
+applied. Peers skip these steps and land 64-256 bits away on the same picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, ImageCms
+
+from matchers import limits
+from matchers.errors import DecodeError
+
+Pixels = npt.NDArray[np.uint8]
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+"""The still formats that are opened. Pillow's other parsers are never reached."""
+
+_EXIF_ORIENTATION: Final = 0x0112
+_WHITE: Final = (255, 255, 255, 255)
+
+# Our own header check below replaces Pillow's, which is a process-wide global and warns first.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def decode(blob: bytes) -> Pixels:
+    """Decode one still image (the first frame of an animation).
+
+    Args:
+        blob: the encoded bytes; the format is read from them, never from a file name.
+
+    Returns:
+        uint8 [height, width, 3] RGB, or [height, width] where the file itself is grey.
+
+    Raises:
+        DecodeError: reason `empty`, `too_many_bytes`, `unrecognised_format`, `too_many_pixels`,
+            `truncated`, `corrupt` or `out_of_memory`.
+    """
+    if not blob:
+        raise DecodeError("empty")
+    if len(blob) > limits.MAX_ENCODED_BYTES:
+        raise DecodeError("too_many_bytes")
+    with _decode_errors("unrecognised_format"):
+        image = Image.open(io.BytesIO(blob), formats=FORMATS)
+    with image, _decode_errors("corrupt"):
+        _check_header(image)
+        if image.format == "JPEG" and image.mode in ("RGB", "L"):
+            pixels = _decode_jpeg(blob, image)
+        else:
+            image.load()
+            pixels = _canonical(image)
+        return _as_shown(pixels, image)
+
+
+def _check_header(image: Image.Image) -> None:
+    width, height = image.size
+    if (
+        width * height > limits.MAX_PIXELS
+        or max(width, height) > limits.MAX_SIDE_PIXELS
+        or min(width, height) < 1
+    ):
+        raise DecodeError("too_many_pixels")
+
+
+def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
+    """RGB or grey JPEG through libjpeg-turbo directly: the pixels Pillow gives, sooner.
+
+    simplejpeg stops at libjpeg's warnings, which viewers show through (stray bytes before a
+    marker, say). Pillow has the last word: it refuses only what cannot be shown whole.
+    """
+    gray = image.mode == "L"
+    try:
+        pixels: Pixels = simplejpeg.decode_jpeg(blob, "GRAY" if gray else "RGB")
+    except ValueError:
+        image.load()
+        return _canonical(image)
+    return pixels[:, :, 0] if gray else pixels
+
+
+def _canonical(image: Image.Image) -> Pixels:
+    """Any Pillow mode -> 8-bit RGB or grey."""
+    if image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return np.asarray(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _scale_to_8_bits(np.asarray(image))
+    if image.has_transparency_data:
+        shown = Image.new("RGBA", image.size, _WHITE)
+        shown.alpha_composite(image.convert("RGBA"))
+        return np.asarray(shown.convert("RGB"))
+    if image.mode == "LAB":
+        lab_to_rgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        converted = ImageCms.applyTransform(image, lab_to_rgb)
+        if converted is None:
+            raise DecodeError("corrupt")
+        return np.asarray(converted)
+    return np.asarray(image.convert("RGB"))
+
+
+def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
+    """Grey of more than 8 bits -> 8 bits, by the range its own kind of number implies.
+
+    16-bit integers keep their high byte, as libpng's png_set_strip_16 does for colour. Wider
+    integers and floats carry no range of their own: 0..1 and 0..255 floats and 0..65535 integers
+    are what files hold in practice; beyond that the picture's own maximum is white.
+    """
+    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    peak = float(values.max(initial=0.0))
+    if np.issubdtype(samples.dtype, np.integer):
+        white = 65_535.0 if peak <= 65_535 else peak
+        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255).astype(np.uint8)
+    white = 1.0 if peak <= 1 else max(peak, 255.0)
+    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
+
+
+def _as_shown(pixels: Pixels, image: Image.Image) -> Pixels:
+    """Apply the EXIF orientation: cameras store sideways and say so."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except (SyntaxError, ValueError, OSError, struct.error, KeyError, IndexError, TypeError):
+        return pixels  # unreadable EXIF: viewers show the picture as stored
+    flip = {
+        2: lambda p: p[:, ::-1],
+        3: lambda p: p[::-1, ::-1],
+        4: lambda p: p[::-1],
+        5: lambda p: p.swapaxes(0, 1),
+        6: lambda p: p.swapaxes(0, 1)[:, ::-1],
+        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+        8: lambda p: p.swapaxes(0, 1)[::-1],
+    }.get(orientation)
+    return pixels if flip is None else np.ascontiguousarray(flip(pixels))
+
+
+@contextlib.contextmanager
+def _decode_errors(reason: str) -> Iterator[None]:
+    """Whatever a decoder throws at hostile bytes becomes a `DecodeError` with a stable reason."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except MemoryError:
+        raise DecodeError("out_of_memory") from None
+    except Exception as error:
+        # Decoders raise nearly anything here (OSError, SyntaxError, struct.error, zlib.error,
+        # ValueError, ...). The text may quote the content, so only the reason goes on.
+        text = str(error)
+        if reason == "corrupt" and ("truncated" in text or "incomplete" in text):
+            raise DecodeError("truncated") from None
+        raise DecodeError(reason) from None
+
+
+def sniff(head: bytes) -> str | None:
+    """The format a file's first bytes claim, or None: one of `FORMATS`.
+
+    Args:
+        head: the first 32 bytes or more.
+    """
+    if head.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if head[:6] in (b"GIF87a", b"GIF89a"):
+        return "GIF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:4] in (b"II*\x00", b"MM\x00*"):
+        return "TIFF"
+    if head[:2] == b"BM":
+        return "BMP"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+        return "AVIF"
+    return None

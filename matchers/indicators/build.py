@@ -1,0 +1,156 @@
+"""Lists and folders -> the rows of an indicator set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from matchers import digests, pdq, urls
+from matchers.errors import IndicatorSetError, UrlError
+from matchers.indicators.manifest import VALUE_BYTES, Algorithm, schema
+
+_VALUE_COLUMNS = ("value", "hash", "pdq", "md5", "sha1", "sha256", "url", "indicator")
+_ID_COLUMNS = ("indicator_id", "id")
+_HASHING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Left:
+    """An input that did not become an indicator, and why."""
+
+    name: str
+    reason: str
+
+
+def from_images(
+    folder: Path, min_quality: int, progress: Callable[[int, int], None] | None = None
+) -> tuple[pa.Table, list[Left]]:
+    """PDQ indicators of every file below `folder`; the id is the path inside it.
+
+    Args:
+        folder: pictures, at any depth.
+        min_quality: pictures below it are left out: they would match nearly anything or nothing.
+        progress: called with (files done, files in all).
+
+    Returns:
+        The rows, and the files that were left out.
+
+    Raises:
+        IndicatorSetError: no file gave an indicator.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names: list[str] = []
+    codes: list[npt.NDArray[np.uint8]] = []
+    left: list[Left] = []
+    for first in range(0, len(paths), _HASHING_BATCH):
+        part = paths[first : first + _HASHING_BATCH]
+        batch = pdq.hash_images([path.read_bytes() for path in part])
+        for row, path in enumerate(part):
+            name = path.relative_to(folder).as_posix()
+            failure = batch.failures[row]
+            if failure is not None:
+                left.append(Left(name, failure))
+            elif batch.quality[row] < min_quality:
+                left.append(Left(name, f"quality {batch.quality[row]} is below {min_quality}"))
+            else:
+                names.append(name)
+                codes.append(batch.codes[row])
+        if progress:
+            progress(first + len(part), len(paths))
+    if not names:
+        raise IndicatorSetError(f"{folder} gave no indicator: no file in it is a usable picture")
+    return _table("pdq", names, [code.tobytes() for code in codes]), left
+
+
+def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Table:
+    """Indicators of a text file (one value a line) or a CSV file with a header.
+
+    A CSV has the value in a column named value, hash, url or after the algorithm, and optionally
+    indicator_id; other columns are ignored. In a text file, and without that column, the id is
+    `line-N`. Empty lines and lines starting with # are passed over.
+
+    Args:
+        path: the list.
+        algorithm: what its values are.
+        url_key: key for the digests of a url list.
+
+    Raises:
+        IndicatorSetError: naming the line and what is wrong with it.
+    """
+    names: list[str] = []
+    values: list[bytes] = []
+    seen: dict[str, int] = {}
+    for line, name, text in _entries(path, algorithm):
+        if name in seen:
+            raise IndicatorSetError(
+                f"{path} line {line}: indicator_id {name!r} already stands in line {seen[name]}"
+            )
+        seen[name] = line
+        names.append(name)
+        values.append(_value(path, line, text, algorithm, url_key))
+    if not names:
+        raise IndicatorSetError(f"{path} holds no indicator")
+    return _table(algorithm, names, values)
+
+
+def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]:
+    """(line number, indicator id, value as text)."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise IndicatorSetError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    if path.suffix.lower() != ".csv":
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip() and not line.startswith("#"):
+                yield number, f"line-{number}", line.strip()
+        return
+    reader = csv.DictReader(text.splitlines())
+    columns = [name.strip().lower() for name in reader.fieldnames or []]
+    reader.fieldnames = columns
+    value_column = next((c for c in (algorithm, *_VALUE_COLUMNS) if c in columns), None)
+    if value_column is None:
+        raise IndicatorSetError(
+            f"{path} line 1: no column named value, hash or {algorithm}; it has "
+            f"{', '.join(columns) or 'none'}"
+        )
+    id_column = next((c for c in _ID_COLUMNS if c in columns), None)
+    for row in reader:
+        number = reader.line_num
+        name = (row[id_column] or "").strip() if id_column else f"line-{number}"
+        if not name:
+            raise IndicatorSetError(f"{path} line {number}: {id_column} is empty")
+        yield number, name, (row[value_column] or "").strip()
+
+
+def _value(path: Path, line: int, text: str, algorithm: Algorithm, url_key: bytes) -> bytes:
+    if algorithm == "url":
+        try:
+            return urls.keyed_digest(text, url_key)
+        except UrlError as error:
+            raise IndicatorSetError(f"{path} line {line}: not usable ({error.reason})") from None
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        value = b""
+    if len(value) != VALUE_BYTES[algorithm]:
+        kind = "digest" if algorithm in digests.DIGEST_BYTES else "code"
+        raise IndicatorSetError(
+            f"{path} line {line}: a {algorithm} {kind} is {2 * VALUE_BYTES[algorithm]} hex digits"
+        )
+    return value
+
+
+def _table(algorithm: Algorithm, names: list[str], values: list[bytes]) -> pa.Table:
+    return pa.table(
+        {
+            "indicator_id": pa.array(names, pa.string()),
+            "value": pa.array(values, pa.binary(VALUE_BYTES[algorithm])),
+        },
+        schema=schema(algorithm),
+    )

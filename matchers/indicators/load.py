@@ -1,0 +1,176 @@
+"""A set on disk -> a set in memory, ready to be asked: every check comes before any use."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime as dt
+import fcntl
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from matchers.digests import DigestIndex
+from matchers.errors import (
+    IndexFormatError,
+    IndicatorSetError,
+    RollbackRefused,
+    SetAltered,
+    SetExpired,
+)
+from matchers.hamming import HammingIndex
+from matchers.indicators import manifest as on_disk
+from matchers.indicators.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class IndicatorSet:
+    """A verified set.
+
+    Attributes:
+        manifest: what it is.
+        indicator_ids: name of each row.
+        perceptual: its radius index, for a pdq set.
+        exact: its digest index, for every other set.
+    """
+
+    manifest: Manifest
+    indicator_ids: pa.StringArray
+    perceptual: HammingIndex | None
+    exact: DigestIndex | None
+
+    @property
+    def url_key(self) -> bytes:
+        """The key of a url set's digests."""
+        return base64.b64decode(self.manifest.url_key)
+
+
+def load(
+    folder: Path | str,
+    trusted: Sequence[Ed25519PublicKey],
+    *,
+    today: dt.date,
+    index_folder: Path | None = None,
+) -> IndicatorSet:
+    """Verify a set and make it ready for lookup.
+
+    Args:
+        folder: the set.
+        trusted: public keys of the EU Centre.
+        today: the day on which it is to be used.
+        index_folder: where built radius indexes are kept, named after the data they were built
+            from, so that every worker of a machine maps the same file. None: built in memory.
+
+    Raises:
+        IndicatorSetError: one of its kinds: unsigned, altered, expired, not yet in force.
+    """
+    folder = Path(folder)
+    manifest = on_disk.read(folder, trusted)
+    _check_period(folder, manifest, today)
+    table = on_disk.read_data(folder, manifest)
+    values = _matrix(table["value"], on_disk.VALUE_BYTES[manifest.algorithm])
+    ids = table["indicator_id"].combine_chunks()
+    if manifest.algorithm == "pdq":
+        index = _radius_index(values, manifest, index_folder)
+        return IndicatorSet(manifest, ids, index, None)
+    return IndicatorSet(manifest, ids, None, DigestIndex(values))
+
+
+class VersionLedger:
+    """The highest version of each set ever used here; an older one is refused (no rollback).
+
+    A file in the provider's own protected state folder, shared by all runs of a machine.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Keep the ledger at `path`; it need not exist yet."""
+        self._path = path
+
+    def accept(self, manifests: Sequence[Manifest]) -> None:
+        """Refuse a rollback, else record these versions.
+
+        Raises:
+            RollbackRefused: an older version than already used.
+            SetAltered: the same version with other contents.
+        """
+        with self._locked():
+            try:
+                used = json.loads(self._path.read_text())
+            except FileNotFoundError:
+                used = {}
+            except ValueError as error:
+                raise IndicatorSetError(
+                    f"{self._path} is damaged: restore it from a backup; without it rollbacks "
+                    "cannot be refused"
+                ) from error
+            for manifest in manifests:
+                last = used.get(manifest.set_id)
+                if last and manifest.version < last["version"]:
+                    raise RollbackRefused(
+                        f"indicator set {manifest.set_id!r}: version {manifest.version} is older "
+                        f"than version {last['version']}, which was already used here; get the "
+                        "current version from the EU Centre"
+                    )
+                if (
+                    last
+                    and manifest.version == last["version"]
+                    and manifest.data_sha256 != last["data_sha256"]
+                ):
+                    raise SetAltered(
+                        f"indicator set {manifest.set_id!r}: version {manifest.version} was used "
+                        "here before with other contents; a change needs a new version"
+                    )
+            used.update(
+                {
+                    m.set_id: {"version": m.version, "data_sha256": m.data_sha256}
+                    for m in manifests
+                }
+            )
+            on_disk.fsync_json(self._path, used)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(self._path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _check_period(folder: Path, manifest: Manifest, today: dt.date) -> None:
+    if today > manifest.not_after:
+        raise SetExpired(
+            f"{folder}: set {manifest.set_id!r} version {manifest.version} expired after "
+            f"{manifest.not_after}; destroy it and get the current one from the EU Centre"
+        )
+    if today < manifest.effective:
+        raise SetExpired(
+            f"{folder}: set {manifest.set_id!r} version {manifest.version} is not in force before "
+            f"{manifest.effective}"
+        )
+
+
+def _matrix(column: pa.ChunkedArray, length: int) -> npt.NDArray[np.uint8]:
+    """Fixed-size binary -> uint8 [n, length], without a copy where Arrow holds one chunk."""
+    array = column.combine_chunks()
+    flat = np.frombuffer(array.buffers()[1], np.uint8)[array.offset * length :]
+    return flat[: len(array) * length].reshape(len(array), length)
+
+
+def _radius_index(
+    values: npt.NDArray[np.uint8], manifest: Manifest, index_folder: Path | None
+) -> HammingIndex:
+    if index_folder is None:
+        return HammingIndex.build(values)
+    place = index_folder / manifest.data_sha256
+    with contextlib.suppress(IndexFormatError):
+        return HammingIndex.open(place)
+    index = HammingIndex.build(values)
+    with contextlib.suppress(FileExistsError):
+        index.save(place)
+    return index

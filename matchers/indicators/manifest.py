@@ -1,0 +1,265 @@
+"""An indicator set on disk: a signed manifest beside its data.
+
+    SET/manifest.json        what the set is; the exact bytes that were signed
+    SET/signatures.json      Ed25519 signatures (RFC 8032) over them, each with its key's id
+    SET/indicators.arrow     Arrow IPC file: indicator_id, value
+
+The manifest holds the SHA-256 of the data file, so one signature covers both. The file is hashed
+before it is mapped: Arrow loads a flipped bit silently.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import pyarrow as pa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from matchers import digests, limits, urls
+from matchers.errors import IndicatorSetError, SetAltered, SignatureRefused
+
+FORMAT: Final = "sluis-indicator-set/1"
+
+Kind = Literal["known", "new", "url"]
+KINDS: Final = ("known", "new", "url")
+
+Algorithm = Literal["pdq", "md5", "sha1", "sha256", "url"]
+VALUE_BYTES: Final = {"pdq": limits.PDQ_BYTES, **digests.DIGEST_BYTES, "url": 32}
+"""Algorithms a set can be of, with the length of one value. One set has one algorithm."""
+
+_MANIFEST, _SIGNATURES, _DATA = "manifest.json", "signatures.json", "indicators.arrow"
+_SIGNED_AS: Final = b"sluis/v1/indicator-set\n"
+_SET_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a set is.
+
+    Attributes:
+        set_id: its name at the EU Centre: lower-case letters, digits, `.`, `_`, `-`.
+        kind: the database it came from: known, new or url. Decides the route of every match.
+        version: 1, 2, 3, ...; an older one than already used is refused.
+        algorithm: of all its values.
+        radius_bits: Hamming radius, inclusive (pdq only, else 0).
+        min_quality: lowest PDQ quality of an item that is looked up (pdq only, else 0).
+        effective: first day it may be used.
+        not_after: last day it may be used.
+        order_ids: detection orders it was issued for.
+        provenance: who made it, from what, in words.
+        url_rules: rule set of `matchers.urls` (url only, else "").
+        url_key: base64 key of the digests (url only, else "").
+        rows: how many indicators.
+        data_sha256: hex SHA-256 of indicators.arrow.
+        format: `FORMAT`.
+    """
+
+    set_id: str
+    kind: Kind
+    version: int
+    algorithm: Algorithm
+    radius_bits: int
+    min_quality: int
+    effective: dt.date
+    not_after: dt.date
+    order_ids: tuple[str, ...]
+    provenance: str
+    url_rules: str = ""
+    url_key: str = ""
+    rows: int = 0
+    data_sha256: str = ""
+    format: str = field(default=FORMAT)
+
+    def __post_init__(self) -> None:
+        """Refuse a manifest that contradicts itself.
+
+        Raises:
+            IndicatorSetError: naming the field and what it must be.
+        """
+        is_pdq = self.algorithm == "pdq"
+        is_url = self.algorithm == "url"
+        rules: tuple[tuple[bool, str, str], ...] = (
+            (self.format == FORMAT, "format", f"must be {FORMAT!r}"),
+            (bool(_SET_ID.fullmatch(self.set_id)), "set_id", "must be a lower-case name"),
+            (self.kind in KINDS, "kind", f"must be one of {', '.join(KINDS)}"),
+            (self.algorithm in VALUE_BYTES, "algorithm", f"is one of {', '.join(VALUE_BYTES)}"),
+            ((self.kind == "url") == is_url, "kind", "url goes with algorithm url, and only so"),
+            (self.version >= 1, "version", "counts from 1"),
+            (
+                0 <= self.radius_bits <= (limits.MAX_RADIUS_BITS if is_pdq else 0),
+                "radius_bits",
+                f"is 0 to {limits.MAX_RADIUS_BITS} for pdq, else 0",
+            ),
+            (0 <= self.min_quality <= (100 if is_pdq else 0), "min_quality", "is 0 to 100 for pdq"),
+            (self.effective <= self.not_after, "not_after", "must not be before effective"),
+            (bool(self.order_ids), "order_ids", "must name at least one detection order"),
+            (self.url_rules == (urls.RULES if is_url else ""), "url_rules", f"is {urls.RULES!r}"),
+            (bool(self.url_key) == is_url, "url_key", "belongs to a url set"),
+        )
+        for holds, name, remedy in rules:
+            if not holds:
+                raise IndicatorSetError(
+                    f"indicator set {self.set_id!r}: {name} is {getattr(self, name)!r}; {remedy}"
+                )
+
+    def to_bytes(self) -> bytes:
+        """The bytes that are signed and stored: JSON with sorted keys."""
+        values = asdict(self)
+        values["effective"] = self.effective.isoformat()
+        values["not_after"] = self.not_after.isoformat()
+        return (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> Manifest:
+        """Read what `to_bytes` wrote.
+
+        Raises:
+            IndicatorSetError: not such a manifest.
+        """
+        try:
+            values = json.loads(data)
+            values["effective"] = dt.date.fromisoformat(values["effective"])
+            values["not_after"] = dt.date.fromisoformat(values["not_after"])
+            values["order_ids"] = tuple(values["order_ids"])
+            return cls(**values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise IndicatorSetError(
+                f"{where} is not a manifest of format {FORMAT!r} ({error}): get the set again"
+            ) from error
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Short name of a signing key: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def write(
+    folder: Path, manifest: Manifest, data: pa.Table, signing_key: Ed25519PrivateKey
+) -> Manifest:
+    """Write a new set and sign it; `rows` and `data_sha256` are filled in here.
+
+    Raises:
+        IndicatorSetError: if `folder` already exists: a set is never changed in place.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise IndicatorSetError(
+            f"{folder} exists: a set is never changed in place; name a new folder"
+        ) from None
+    with pa.OSFile(str(folder / _DATA), "wb") as sink, pa.ipc.new_file(sink, data.schema) as file:
+        file.write_table(data)
+    finished = Manifest(
+        **{
+            **{name: getattr(manifest, name) for name in manifest.__dataclass_fields__},
+            "rows": data.num_rows,
+            "data_sha256": sha256_file(folder / _DATA),
+        }
+    )
+    signed = finished.to_bytes()
+    (folder / _MANIFEST).write_bytes(signed)
+    signature = base64.b64encode(signing_key.sign(_SIGNED_AS + signed)).decode()
+    entry = {"key_id": key_id(signing_key.public_key()), "ed25519": signature}
+    (folder / _SIGNATURES).write_text(json.dumps([entry], indent=2) + "\n")
+    return finished
+
+
+def read(folder: Path, trusted: Sequence[Ed25519PublicKey]) -> Manifest:
+    """Read a set's manifest and check its signature and its data file's digest.
+
+    Raises:
+        SignatureRefused: unsigned, or signed by no key in `trusted`.
+        SetAltered: manifest or data is not what was signed.
+        IndicatorSetError: not an indicator set.
+    """
+    try:
+        signed = (folder / _MANIFEST).read_bytes()
+    except OSError as error:
+        raise IndicatorSetError(
+            f"{folder} is not an indicator set: {_MANIFEST} cannot be read ({error.strerror})"
+        ) from error
+    _check_signature(folder, signed, trusted)
+    manifest = Manifest.from_bytes(signed, folder / _MANIFEST)
+    try:
+        found = sha256_file(folder / _DATA)
+    except OSError as error:
+        raise SetAltered(f"{folder}/{_DATA} cannot be read ({error.strerror})") from error
+    if found != manifest.data_sha256:
+        raise SetAltered(
+            f"{folder}/{_DATA} is not the file that was signed: get the set again from its source"
+        )
+    return manifest
+
+
+def read_data(folder: Path, manifest: Manifest) -> pa.Table:
+    """Map the data of a set that `read` has accepted.
+
+    Raises:
+        SetAltered: the signed file is not of the shape its manifest promises.
+    """
+    table = pa.ipc.open_file(pa.memory_map(str(folder / _DATA))).read_all()
+    if table.schema != schema(manifest.algorithm) or table.num_rows != manifest.rows:
+        raise SetAltered(f"{folder}/{_DATA} does not hold what {_MANIFEST} says: build it again")
+    return table
+
+
+def schema(algorithm: Algorithm) -> pa.Schema:
+    """Arrow schema of indicators.arrow."""
+    return pa.schema(
+        [
+            pa.field("indicator_id", pa.string(), nullable=False),
+            pa.field("value", pa.binary(VALUE_BYTES[algorithm]), nullable=False),
+        ]
+    )
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_signature(folder: Path, signed: bytes, trusted: Sequence[Ed25519PublicKey]) -> None:
+    by_id = {key_id(key): key for key in trusted}
+    try:
+        entries = json.loads((folder / _SIGNATURES).read_bytes())
+        offered = [(str(e["key_id"]), base64.b64decode(e["ed25519"])) for e in entries]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise SignatureRefused(
+            f"{folder} is unsigned: {_SIGNATURES} is missing or unreadable. Only sets signed by "
+            "the EU Centre may be used"
+        ) from None
+    known = [(by_id[name], signature) for name, signature in offered if name in by_id]
+    if not known:
+        names = ", ".join(name for name, _ in offered) or "none"
+        raise SignatureRefused(
+            f"{folder} is signed by key(s) {names}, none of which is trusted here: put the EU "
+            "Centre's public key among the trusted keys, or get the set from the Centre"
+        )
+    for key, signature in known:
+        try:
+            key.verify(signature, _SIGNED_AS + signed)
+        except InvalidSignature:
+            continue
+        return
+    raise SetAltered(f"{folder}/{_MANIFEST} is not what was signed: get the set again")
+
+
+def fsync_json(path: Path, value: object) -> None:
+    """Replace a JSON file whole and durably."""
+    unfinished = path.with_name(path.name + ".new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)

@@ -1,0 +1,45 @@
+"""Every limit and threshold of the matchers, once, each with its source."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- what is opened -------------------------------------------------------------------------
+
+MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
+"""Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
+
+MAX_PIXELS: Final = 150_000_000
+"""Largest width * height decoded. Phone sensors reach 108 MP; the RGB buffer is then 450 MB at
+most for each thread. Checked on the header, before any pixel is decoded (hostile headers claim
+65000 x 65000 in 34 kB)."""
+
+MAX_SIDE_PIXELS: Final = 65_500
+"""Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""
+
+MAX_URL_BYTES: Final = 8_192
+"""Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""
+
+# --- PDQ ------------------------------------------------------------------------------------
+
+PDQ_BITS: Final = 256
+PDQ_BYTES: Final = PDQ_BITS // 8
+
+PDQ_RADIUS_BITS: Final = 31
+"""Default radius of a PDQ set: "match" in the reference (ThreatExchange pdq/README.md)."""
+
+PDQ_MIN_QUALITY: Final = 50
+"""Default lowest quality at which a PDQ code is looked up: the reference discards <= 49."""
+
+PDQ_MIN_SIDE_PIXELS: Final = 5
+"""The reference core gives a side below this a zero hash of quality 0
+(pdqhashing.cpp, MIN_HASHABLE_DIM)."""
+
+# --- lookup ---------------------------------------------------------------------------------
+
+MAX_RADIUS_BITS: Final = 64
+"""Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
+(measured on 499,500 pairs), so a larger radius is never a match."""
+
+FLAT_INDEX_MAX_CODES: Final = 4_096
+"""Sets up to this size are served by the flat FAISS index: building tables does not pay."""

@@ -1,0 +1,11 @@
+"""PDQ: encoded images or pixels -> 256-bit codes and quality, single, batched, and all views."""
+
+from matchers.pdq.hasher import (
+    DIHEDRAL_VIEWS,
+    PdqBatch,
+    dihedral,
+    hash_images,
+    hash_pixels,
+)
+
+__all__ = ["DIHEDRAL_VIEWS", "PdqBatch", "dihedral", "hash_images", "hash_pixels"]

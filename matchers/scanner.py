@@ -1,0 +1,198 @@
+"""Items in, matches out: digest, decode, hash, look up. Pure.
+
+Two halves, so that a batch never holds more than its fingerprints: `examine` turns one item's
+bytes into a few dozen bytes and lets them go; `match` asks the sets about a whole batch at once.
+The least intrusive method comes first (exact before perceptual), and an item that an exact list
+names is not decoded at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from matchers import digests, images, pdq, urls
+from matchers.errors import DecodeError, UrlError
+from matchers.indicators import IndicatorSet
+from matchers.indicators.manifest import Kind
+
+Media = Literal["image", "video", "url"]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The best match of one item.
+
+    Attributes:
+        set_number: which of the scanner's sets.
+        indicator: row in that set.
+        method: the set's algorithm.
+        distance_bits: Hamming distance, 0 for exact methods.
+        quality: PDQ quality of the item, None for exact methods.
+        content: SHA-256 of the item's bytes, or of its canonical URL: what makes two hits distinct.
+    """
+
+    set_number: int
+    indicator: int
+    method: str
+    distance_bits: int
+    quality: int | None
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is left of an item once its bytes are gone.
+
+    Attributes:
+        content: as in `Hit`.
+        exact: its exact match, if it has one.
+        code: PDQ code (uint8 [32]) where a perceptual set is to be asked.
+        quality: of that code.
+    """
+
+    content: bytes
+    exact: Hit | None = None
+    code: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
+    quality: int = 0
+
+
+QUALITY_TOO_LOW = "quality_too_low"
+"""Result of an item with a code that no set accepts: nothing can be said about it."""
+
+Result = Hit | Literal["quality_too_low"] | None
+"""A hit, `QUALITY_TOO_LOW`, or None: clear."""
+
+
+class Scanner:
+    """Asks a fixed list of verified indicator sets. Thread-safe."""
+
+    def __init__(self, sets: Sequence[IndicatorSet]) -> None:
+        """Ask `sets`, in this order of preference where two match equally well."""
+        self.sets = tuple(sets)
+        self._urls = [(n, s) for n, s in enumerate(sets) if s.manifest.algorithm == "url"]
+        self._digests = [
+            (n, s) for n, s in enumerate(sets) if s.manifest.algorithm in digests.DIGEST_BYTES
+        ]
+        self._perceptual = [(n, s) for n, s in enumerate(sets) if s.perceptual is not None]
+
+    @property
+    def media(self) -> frozenset[Media]:
+        """The media that at least one set has indicators for."""
+        covered: set[Media] = set()
+        if self._urls:
+            covered.add("url")
+        if self._perceptual:
+            covered.add("image")
+        if self._digests:
+            covered.update(("image", "video"))
+        return frozenset(covered)
+
+    def examine(self, media: Media | None, content: bytes | str) -> Examined:
+        """Reduce one item to what lookup needs.
+
+        Args:
+            media: what the item is; None: whatever its bytes say.
+            content: the bytes of an image or video, or the text of a URL.
+
+        Raises:
+            DecodeError: an image that cannot be decoded, or a video (whose frames this version
+                cannot see: reason `video_not_supported`).
+            UrlError: not a canonical URL.
+        """
+        if isinstance(content, str):
+            return self._examine_url(content)
+        unit = hashlib.sha256(content).digest()
+        found: list[Hit] = []
+        values = {"sha256": unit}
+        for number, indicators in self._digests:
+            algorithm = indicators.manifest.algorithm
+            if algorithm not in values:
+                values[algorithm] = digests.digest(content, algorithm)
+            row = indicators.exact.find(values[algorithm]) if indicators.exact else None
+            if row is not None:
+                found.append(Hit(number, row, algorithm, 0, None, unit))
+        if found:
+            return Examined(unit, exact=min(found, key=self._preference))
+        if media == "video":
+            raise DecodeError("video_not_supported")
+        if not self._perceptual:
+            return Examined(unit)
+        code, quality = pdq.hash_pixels(images.decode(content))
+        return Examined(unit, code=code, quality=quality)
+
+    def match(self, batch: Sequence[Examined]) -> list[Result]:
+        """Look up a batch, row by row the best hit: known before new, then nearest."""
+        best: list[Hit | None] = [one.exact for one in batch]
+        asked = [False] * len(batch)
+        for number, indicators in self._perceptual:
+            manifest = indicators.manifest
+            rows = [
+                row
+                for row, one in enumerate(batch)
+                if one.code is not None and one.quality >= manifest.min_quality
+            ]
+            if not rows or indicators.perceptual is None:
+                continue
+            codes = np.stack([code for row in rows if (code := batch[row].code) is not None])
+            matches = indicators.perceptual.search(codes, manifest.radius_bits)
+            for row in rows:
+                asked[row] = True
+            for query, indicator, distance in zip(
+                matches.query.tolist(),
+                matches.indicator.tolist(),
+                matches.distance.tolist(),
+                strict=True,
+            ):
+                row = rows[query]
+                one = batch[row]
+                hit = Hit(number, indicator, "pdq", distance, one.quality, one.content)
+                held = best[row]
+                if held is None or self._preference(hit) < self._preference(held):
+                    best[row] = hit
+        return [
+            hit
+            if hit is not None
+            else (QUALITY_TOO_LOW if one.code is not None and not asked[row] else None)
+            for row, (hit, one) in enumerate(zip(best, batch, strict=True))
+        ]
+
+    def scan(
+        self, items: Sequence[tuple[Media | None, bytes | str]], threads: int | None = None
+    ) -> list[Result | DecodeError | UrlError]:
+        """Examine and match a batch in one call; an item that cannot be read has its error."""
+
+        def one(item: tuple[Media | None, bytes | str]) -> Examined | DecodeError | UrlError:
+            try:
+                return self.examine(*item)
+            except (DecodeError, UrlError) as error:
+                return error
+
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            examined = list(pool.map(one, items))
+        readable = [(row, e) for row, e in enumerate(examined) if isinstance(e, Examined)]
+        results: list[Result | DecodeError | UrlError] = [
+            None if isinstance(e, Examined) else e for e in examined
+        ]
+        for (row, _), result in zip(readable, self.match([e for _, e in readable]), strict=True):
+            results[row] = result
+        return results
+
+    def _examine_url(self, url: str) -> Examined:
+        unit = hashlib.sha256(urls.canonicalise(url).encode()).digest()
+        for number, indicators in self._urls:
+            value = urls.keyed_digest(url, indicators.url_key)
+            row = indicators.exact.find(value) if indicators.exact else None
+            if row is not None:
+                return Examined(unit, exact=Hit(number, row, "url", 0, None, unit))
+        return Examined(unit)
+
+    def _preference(self, hit: Hit) -> tuple[bool, int, int, int]:
+        kind: Kind = self.sets[hit.set_number].manifest.kind
+        return kind == "new", hit.distance_bits, hit.set_number, hit.indicator
