@@ -1,0 +1,142 @@
+"""Arrow schemas of everything that crosses a step, and the counts that every row ends in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.errors import AccountingError
+
+ITEMS: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("account_id", pa.string()),
+        pa.field("kind", pa.string()),
+        pa.field("uri", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("part", pa.string()),
+        pa.field("uploaded_at", pa.timestamp("us", tz="UTC")),
+        pa.field("encryption", pa.string()),
+        pa.field("account_class", pa.string()),
+        pa.field("consent", pa.string()),
+    ]
+)
+"""A reference to something hosted, and what the gate must know of it. No content."""
+
+ITEM_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    "kind": ("image", "video", "url", "other"),
+    "encryption": ("none", "e2ee", "unknown"),
+    "account_class": ("ordinary", "state", "unknown"),
+    "consent": ("given", "refused", "unknown"),
+}
+"""What the closed columns of `ITEMS` may hold besides null."""
+
+GATED: Final = ITEMS.append(pa.field("skip_reason", pa.string()))
+"""`ITEMS` after the gate: a null `skip_reason` means that the item may be opened."""
+
+OUTCOMES: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("candidate", pa.binary()),
+    ]
+)
+"""A row's one outcome. `candidate` is the sealed message of a hit: nobody on the way can read it."""
+
+FAILED: Final = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+"""What the provider is told about items that could not be examined."""
+
+CLEAR, CANDIDATE, SKIPPED, FAILURE = "clear", "candidate", "skipped", "failed"
+
+
+@dataclass
+class Tally:
+    """Counts of a batch, a chunk or a run. They travel as data, so that any runner can add them.
+
+    Attributes:
+        rows: items in.
+        clear: items examined that resemble nothing.
+        candidate: items sealed and accepted by verification (or already there).
+        skipped: unopened or unusable items, by reason.
+        failed: items that could not be examined, by "stage: reason".
+        distances: candidates by "set_id: distance in bits".
+        duplicates: candidates that verification already had.
+    """
+
+    rows: int = 0
+    clear: int = 0
+    candidate: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    distances: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+
+    @property
+    def skipped_total(self) -> int:
+        """Items skipped for any reason."""
+        return self.skipped.total()
+
+    @property
+    def failed_total(self) -> int:
+        """Items failed at any stage."""
+        return self.failed.total()
+
+    def add(self, other: Tally) -> None:
+        """Count `other` in."""
+        self.rows += other.rows
+        self.clear += other.clear
+        self.candidate += other.candidate
+        self.duplicates += other.duplicates
+        self.skipped += other.skipped
+        self.failed += other.failed
+        self.distances += other.distances
+
+    def check(self, where: str) -> None:
+        """Hold in = clear + candidate + skipped + failed.
+
+        Raises:
+            AccountingError: it does not hold.
+        """
+        out = self.clear + self.candidate + self.skipped_total + self.failed_total
+        if out != self.rows:
+            raise AccountingError(
+                f"{where}: {self.rows} items in, but clear {self.clear} + candidate "
+                f"{self.candidate} + skipped {self.skipped_total} + failed {self.failed_total} = "
+                f"{out}. This is a defect of Sluis: keep the run folder and report it"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "rows": self.rows,
+            "clear": self.clear,
+            "candidate": self.candidate,
+            "skipped": dict(self.skipped),
+            "failed": dict(self.failed),
+            "distances": dict(self.distances),
+            "duplicates": self.duplicates,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Tally:
+        """What `to_json` gave."""
+        return cls(
+            rows=values["rows"],
+            clear=values["clear"],
+            candidate=values["candidate"],
+            skipped=Counter(values["skipped"]),
+            failed=Counter(values["failed"]),
+            distances=Counter(values["distances"]),
+            duplicates=values["duplicates"],
+        )

@@ -1,0 +1,336 @@
+"""Keys behind one interface, local folders first: each party's folder holds what that party may.
+
+    KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
+    KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
+    KEYS/provider/       tls, epoch.key, token.key, verifier.pub, centre/*.pub
+    KEYS/verification/   tls, verifier.pub
+    KEYS/reviewer-N/     tls, verifier.key
+
+The scan gets a `KeyService`: it can seal, and has no method that opens.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+
+from pipeline import vouchers
+from pipeline.errors import KeysRefused
+from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
+from pipeline.vouchers import Context, Policy
+
+KEY_VERSION: Final = 1
+"""Of the epoch key. Rotation comes with the two-hit vouchers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealable:
+    """A hit, ready to be sealed.
+
+    Attributes:
+        item_id: the provider's name of the item.
+        account_id: the provider's name of its account, if it has one.
+        content: SHA-256 of the content (the content unit).
+        indicator: set id and indicator id (the indicator unit).
+        hit_day: see `vouchers.hit_day`.
+    """
+
+    item_id: str
+    account_id: str | None
+    content: bytes
+    indicator: bytes
+    hit_day: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Opaque names of an item and its account, for the payload."""
+
+    content: bytes
+    account: bytes
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A sealed hit: all that leaves the scan."""
+
+    candidate_id: bytes
+    context: Context
+    hit_day: int
+    verifier_key_id: str
+    ciphertext: bytes
+
+
+class KeyService(Protocol):
+    """What the scan may ask of whoever holds the keys: tokens and seals, never to open one."""
+
+    def tokens(self, hit: Sealable) -> Tokens:
+        """Pseudonymise the hit's item and account."""
+
+    def seal(self, hit: Sealable, payload: bytes) -> Sealed:
+        """Seal a payload for the verifier, released at once."""
+
+
+class LocalKeyService:
+    """Keys in a protected folder of this machine."""
+
+    def __init__(self, folder: Path, order_reference: str, group_hits_by: str) -> None:
+        """Read the provider's keys.
+
+        Raises:
+            KeysRefused: missing, damaged, or readable by others.
+        """
+        self._epoch_key = _secret(folder / "epoch.key", vouchers.EPOCH_KEY_BYTES)
+        self._token_key = _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+        self._verifier = verifier_public_key(folder)
+        self._verifier_key_id = key_id(self._verifier)
+        policy = Policy(group_by=group_hits_by)
+        self._context = order_context(order_reference, policy)
+
+    def tokens(self, hit: Sealable) -> Tokens:
+        """See `KeyService`."""
+        content = vouchers.make_token(self._token_key, "content", self._context, hit.item_id)
+        account = (
+            vouchers.make_token(self._token_key, "account", self._context, hit.account_id)
+            if hit.account_id
+            else b""
+        )
+        return Tokens(content, account)
+
+    def seal(self, hit: Sealable, payload: bytes) -> Sealed:
+        """See `KeyService`."""
+        # An item without an account is a group of its own: two such items are two candidates.
+        # No account id holds control characters, so the two kinds of unit cannot meet.
+        unit = hit.account_id or f"\0item\0{hit.item_id}"
+        candidate = vouchers.candidate_id(
+            self._epoch_key,
+            self._context,
+            unit.encode(),
+            {"content": hit.content, "indicator": hit.indicator},
+        )
+        ciphertext = vouchers.seal_direct(
+            self._verifier, self._context, hit.hit_day, candidate, payload
+        )
+        return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, ciphertext)
+
+
+def order_context(order_reference: str, policy: Policy) -> Context:
+    """The context of an order's only epoch."""
+    return Context(vouchers.order_id(order_reference), 0, KEY_VERSION, policy.policy_id)
+
+
+def make(
+    folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
+) -> list[Path]:
+    """Make a working set of keys and certificates for one deployment.
+
+    Args:
+        folder: a new folder.
+        hosts: names and addresses by which the verification service is reached.
+        reviewers: how many reviewers get a folder.
+        now: start of the certificates' validity.
+
+    Returns:
+        The parties' folders.
+
+    Raises:
+        KeysRefused: if the folder exists; keys are never overwritten.
+    """
+    if folder.exists():
+        raise KeysRefused(f"{folder} exists: keys are never overwritten; name a new folder")
+    authority = CertificateAuthority(now)
+    verifier = X25519PrivateKey.generate()
+    centre = Ed25519PrivateKey.generate()
+
+    ca = _party(folder / "ca")
+    _write(ca / "ca.pem", authority.issued.certificate)
+    _write(ca / "ca.key", authority.issued.key)
+
+    centre_folder = _party(folder / "centre")
+    _write(centre_folder / "signing.key", _private_pem(centre))
+    _write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
+
+    provider = _party(folder / "provider")
+    _write_tls(provider, authority, authority.issue("emitter", "scan"))
+    _write(provider / "epoch.key", secrets.token_hex(vouchers.EPOCH_KEY_BYTES).encode())
+    _write(provider / "token.key", secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode())
+    _write(provider / "verifier.pub", _public_pem(verifier.public_key()))
+    trusted = _party(provider / "centre")
+    _write(trusted / "signing.pub", _public_pem(centre.public_key()))
+
+    verification = _party(folder / "verification")
+    _write_tls(verification, authority, authority.issue("verification", "service", hosts))
+    _write(verification / "verifier.pub", _public_pem(verifier.public_key()))
+
+    people = []
+    for number in range(1, reviewers + 1):
+        name = f"reviewer-{number}"
+        person = _party(folder / name)
+        _write_tls(person, authority, authority.issue("reviewer", name))
+        _write(person / "verifier.key", _private_pem(verifier))
+        people.append(person)
+    return [ca, centre_folder, provider, verification, *people]
+
+
+def identity(folder: Path) -> Identity:
+    """The TLS identity of the party whose folder this is.
+
+    Raises:
+        KeysRefused: not a key folder, or its key is readable by others.
+    """
+    _check_private(folder / "tls.key")
+    return Identity(folder)
+
+
+def trusted_centre_keys(folder: Path) -> list[Ed25519PublicKey]:
+    """The EU Centre's public keys that the provider trusts: FOLDER/centre/*.pub.
+
+    Raises:
+        KeysRefused: there is none, or one is damaged.
+    """
+    keys = []
+    for path in sorted((folder / "centre").glob("*.pub")):
+        key = _public(path)
+        if not isinstance(key, Ed25519PublicKey):
+            raise KeysRefused(f"{path} is not an Ed25519 public key")
+        keys.append(key)
+    if not keys:
+        raise KeysRefused(f"{folder}/centre holds no *.pub: put the EU Centre's public key there")
+    return keys
+
+
+def signing_key(path: Path) -> Ed25519PrivateKey:
+    """The key that signs indicator sets.
+
+    Raises:
+        KeysRefused: missing, damaged, or readable by others.
+    """
+    key = _private(path)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeysRefused(f"{path} is not an Ed25519 private key")
+    return key
+
+
+def verifier_public_key(folder: Path) -> X25519PublicKey:
+    """The verifier's public key: FOLDER/verifier.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    path = folder / "verifier.pub"
+    key = _public(path)
+    if not isinstance(key, X25519PublicKey):
+        raise KeysRefused(f"{path} is not an X25519 public key")
+    return key
+
+
+def verifier_private_key(folder: Path) -> X25519PrivateKey:
+    """The verifier's private key, held by reviewers: FOLDER/verifier.key.
+
+    Raises:
+        KeysRefused: missing, damaged, or readable by others.
+    """
+    path = folder / "verifier.key"
+    key = _private(path)
+    if not isinstance(key, X25519PrivateKey):
+        raise KeysRefused(f"{path} is not an X25519 private key")
+    return key
+
+
+def key_id(key: X25519PublicKey) -> str:
+    """Short name of a verifier's key: the first 16 hex digits of its SHA-256."""
+    return hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def token_key(folder: Path) -> bytes:
+    """The key of the provider's tokens; to open one is the vault's part, after a verdict.
+
+    Raises:
+        KeysRefused: missing, damaged, or readable by others.
+    """
+    return _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+
+
+# --- files ----------------------------------------------------------------------------------
+
+
+def _party(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def _write(path: Path, data: bytes) -> None:
+    mode = 0o644 if path.suffix in (".pem", ".pub") else 0o600
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+
+
+def _write_tls(folder: Path, authority: CertificateAuthority, issued: Issued) -> None:
+    _write(folder / "ca.pem", authority.issued.certificate)
+    _write(folder / "tls.pem", issued.certificate)
+    _write(folder / "tls.key", issued.key)
+
+
+def _check_private(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise KeysRefused(
+            f"{path}: {error.strerror}. Give the key folder of this party; `sluis keys new` makes "
+            "a working set"
+        ) from error
+    if mode & 0o077:
+        raise KeysRefused(f"{path} can be read by others: chmod 600 {path}")
+
+
+def _secret(path: Path, length: int) -> bytes:
+    _check_private(path)
+    try:
+        value = bytes.fromhex(path.read_text().strip())
+    except (ValueError, OSError):
+        value = b""
+    if len(value) != length:
+        raise KeysRefused(f"{path} is damaged: it must hold {2 * length} hex digits")
+    return value
+
+
+def _private(path: Path) -> object:
+    _check_private(path)
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeysRefused(f"{path} is not a private key in PEM: {error}") from error
+
+
+def _public(path: Path) -> object:
+    try:
+        return serialization.load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise KeysRefused(f"{path}: {error.strerror}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeysRefused(f"{path} is not a public key in PEM") from error
+
+
+def _private_pem(key: X25519PrivateKey | Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _public_pem(key: X25519PublicKey | Ed25519PublicKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

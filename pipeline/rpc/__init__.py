@@ -1,0 +1,1 @@
+"""The wire: generated stubs (`sluis`), certificates and roles, channels."""

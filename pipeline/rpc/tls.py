@@ -1,0 +1,203 @@
+"""Mutual TLS: certificates that name a role, and who may call what.
+
+Every certificate carries one URI, spiffe://sluis/ROLE/NAME (SPIFFE-ID style), in its subject
+alternative name. A server maps method -> roles and denies everything else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from pipeline.errors import KeysRefused
+
+CA_DAYS: Final = 3650
+LEAF_DAYS: Final = 397  # what browsers' CAs hold themselves to; renew yearly
+_URI_PREFIX: Final = "spiffe://sluis/"
+
+
+@dataclass(frozen=True)
+class Issued:
+    """A certificate and its private key, PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class CertificateAuthority:
+    """Issues the certificates of one deployment."""
+
+    def __init__(self, now: dt.datetime) -> None:
+        """Make a new authority with a fresh P-256 key."""
+        self._now = now
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _name("Sluis certificate authority")
+        self._certificate = (
+            _builder(self._name, self._name, self._key.public_key(), now, CA_DAYS)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(sign_certificates=True), critical=True)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+
+    @property
+    def issued(self) -> Issued:
+        """The authority's own certificate and key."""
+        return Issued(_pem(self._certificate), _key_pem(self._key))
+
+    def issue(self, role: str, name: str, hosts: Sequence[str] = ()) -> Issued:
+        """A certificate for `role`; a server also needs the `hosts` it is reached by."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        names: list[x509.GeneralName] = [
+            x509.UniformResourceIdentifier(f"{_URI_PREFIX}{role}/{name}")
+        ]
+        for host in hosts:
+            try:
+                names.append(x509.IPAddress(ipaddress.ip_address(host)))
+            except ValueError:
+                names.append(x509.DNSName(host))
+        purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
+        certificate = (
+            _builder(_name(f"{role} {name}"), self._name, key.public_key(), self._now, LEAF_DAYS)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(sign_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, hashes.SHA256())
+        )
+        return Issued(_pem(certificate), _key_pem(key))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The TLS files of one party: ca.pem, tls.pem, tls.key in its key folder."""
+
+    folder: Path
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """For a client."""
+        ca, certificate, key = self._read()
+        return grpc.ssl_channel_credentials(ca, key, certificate)
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """For a server that lets nobody in without a certificate."""
+        ca, certificate, key = self._read()
+        return grpc.ssl_server_credentials([(key, certificate)], ca, require_client_auth=True)
+
+    def _read(self) -> tuple[bytes, bytes, bytes]:
+        try:
+            return (
+                (self.folder / "ca.pem").read_bytes(),
+                (self.folder / "tls.pem").read_bytes(),
+                (self.folder / "tls.key").read_bytes(),
+            )
+        except OSError as error:
+            raise KeysRefused(
+                f"{error.filename}: {error.strerror}. Give the key folder of this party; "
+                "`sluis keys new` makes a working set"
+            ) from error
+
+
+class RoleInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Lets a call through only if the caller's certificate has a role that may make it."""
+
+    def __init__(self, allowed: dict[str, frozenset[str]]) -> None:
+        """Map full method names (/package.Service/Method) to roles; all else is denied."""
+        self._allowed = allowed
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Wrap the method's handler with the check. Only unary methods are served."""
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return None
+        roles = self._allowed.get(details.method, frozenset())
+
+        async def checked(request: Any, context: Any) -> Any:
+            if peer_role(context) not in roles:
+                await context.abort(
+                    grpc.StatusCode.PERMISSION_DENIED,
+                    f"this certificate's role may not call {details.method}",
+                )
+            return await handler.unary_unary(request, context)
+
+        return grpc.unary_unary_rpc_method_handler(
+            checked, handler.request_deserializer, handler.response_serializer
+        )
+
+
+def peer_name(context: Any) -> str:
+    """The caller's URI, or "" without one."""
+    for value in context.auth_context().get("x509_subject_alternative_name", ()):
+        text = str(value.decode())
+        if text.startswith(_URI_PREFIX):
+            return text
+    return ""
+
+
+def peer_role(context: Any) -> str:
+    """The caller's role, or "" without one."""
+    return peer_name(context).removeprefix(_URI_PREFIX).partition("/")[0]
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    now: dt.datetime,
+    days: int,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=5))  # clocks differ a little
+        .not_valid_after(now + dt.timedelta(days=days))
+    )
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _pem(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -1,0 +1,394 @@
+"""A run: a source scanned to its end, in chunks, with its state in a folder.
+
+    RUN/run.json         what is scanned: order, sets, snapshot; a resumed run must agree with it
+    RUN/items.parquet    the snapshot of references; removed at the end
+    RUN/outcomes/        one small file for each finished batch of the chunk at hand
+    RUN/chunks/          one file for each finished chunk: its counts, durable
+    RUN/failed.parquet   items that could not be examined, and why
+    RUN/report.json      the run's figures, once it is complete
+
+A batch is done when its file is there, and a chunk when its own is. A killed run therefore goes on
+from its last finished batch, counts nothing twice, and sends a candidate again at worst.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from matchers import indicators
+from pipeline import order, scan, sources
+from pipeline.errors import RunInterrupted, RunRefused, SluisError, VerificationUnreachable
+from pipeline.items import FAILED, Tally
+from pipeline.scan import ScanConfig
+from pipeline.sources import Declared, Snapshot
+
+FORMAT: Final = "sluis-run/1"
+POLL_SECONDS: Final = 0.2
+DEFAULT_CHUNK_ROWS: Final = 8_192
+
+
+@dataclass
+class Progress:
+    """How far a run is. The rate is of this session, so that a resumed run does not flatter."""
+
+    rows: int
+    tally: Tally = field(default_factory=Tally)
+    rows_before: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def rows_per_second(self) -> float:
+        """Items finished in this session, a second."""
+        seconds = time.monotonic() - self.started_at
+        return (self.tally.rows - self.rows_before) / seconds if seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At this rate; None before there is one."""
+        rate = self.rows_per_second
+        return (self.rows - self.tally.rows) / rate if rate > 0 else None
+
+
+Listener = Callable[[Progress], None]
+
+
+def scan_source(
+    source: Path,
+    config: ScanConfig,
+    run_folder: Path,
+    *,
+    declared: Declared | None,
+    version_ledger: indicators.VersionLedger,
+    listener: Listener,
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+    batch_rows: int | None = None,
+) -> dict[str, Any]:
+    """Scan `source`, or finish scanning it.
+
+    Args:
+        source: a directory or a manifest.
+        config: what to scan with.
+        run_folder: a new folder, or one of an unfinished run of the same source.
+        declared: for a directory.
+        version_ledger: refuses rollbacks of indicator sets.
+        listener: told of progress a few times a second, from this thread.
+        chunk_rows: items in one run of the engine.
+        batch_rows: items that are opened together; None: by the size of the source.
+
+    Returns:
+        The contents of report.json.
+
+    Raises:
+        SluisError: one of its kinds, saying what to do. An unfinished run can be started again.
+    """
+    with _locked(run_folder):
+        finished = read_json(run_folder / "report.json")
+        if finished is not None:
+            return finished
+        order.check_in_force(config.order, config.clock().date())
+        try:
+            resources = scan.resources_for(config)  # verifies the sets, reads the keys
+            version_ledger.accept([s.manifest for s in resources.sets])
+            about = _about(source, config, resources)
+            snapshot = _snapshot(source, run_folder, about, declared, chunk_rows)
+            resources.emitter.check()
+            return _finish(run_folder, snapshot, config, listener, batch_rows, about)
+        finally:
+            scan.release_resources(config)
+
+
+def _finish(
+    run_folder: Path,
+    snapshot: Snapshot,
+    config: ScanConfig,
+    listener: Listener,
+    batch_rows: int | None,
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    for name in ("outcomes", "chunks"):
+        (run_folder / name).mkdir(exist_ok=True)
+    progress = Progress(snapshot.rows)
+    done_chunks = set()
+    for closed in _closed_chunks(run_folder):
+        done_chunks.add(closed["chunk"])
+        progress.tally.add(Tally.from_json(closed["tally"]))
+    progress.rows_before = progress.tally.rows
+    # Small sources get small batches, so that progress and resumption have something to hold on to.
+    batch_rows = batch_rows or max(16, min(256, snapshot.rows // 32))
+    listener(progress)
+    for chunk in range(snapshot.chunks):
+        if chunk in done_chunks:
+            continue
+        rows = min(snapshot.chunk_rows, snapshot.rows - chunk * snapshot.chunk_rows)
+        _run_chunk(run_folder, snapshot, chunk, rows, batch_rows, config, progress, listener)
+    progress.tally.check("run")
+    if progress.tally.rows != snapshot.rows:
+        raise SluisError(
+            f"{run_folder}: {snapshot.rows} items in the source, {progress.tally.rows} "
+            "accounted for. This is a defect of Sluis: keep the run folder and report it"
+        )
+    return _close(run_folder, progress.tally, about)
+
+
+def _run_chunk(
+    run_folder: Path,
+    snapshot: Snapshot,
+    chunk: int,
+    rows: int,
+    batch_rows: int,
+    config: ScanConfig,
+    progress: Progress,
+    listener: Listener,
+) -> None:
+    """Run the engine over what is left of a chunk, watching its outcomes, then close the chunk."""
+    outcomes = run_folder / "outcomes"
+    wanted = {
+        one.name: one for one in scan.slices(snapshot.path, chunk, rows, batch_rows)
+    }
+    counted = _Counted(outcomes, wanted, progress)
+    before = progress.tally.rows
+    counted.look()  # what an earlier session has finished
+    progress.rows_before += progress.tally.rows - before
+    left = [one for name, one in wanted.items() if name not in counted.batches]
+    if left:
+        failure: list[BaseException] = []
+
+        def engine() -> None:
+            try:
+                with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as pipeline:
+                    _ = pipeline | beam.Create(left) | scan.Scan(config, outcomes)
+            except BaseException as error:  # noqa: BLE001 - raised again below, in this thread
+                failure.append(error)
+
+        thread = threading.Thread(target=engine, name="engine")
+        thread.start()
+        while thread.is_alive():
+            thread.join(POLL_SECONDS)
+            counted.look()
+            listener(progress)
+        counted.look()
+        if failure:
+            raise _cause(failure[0], run_folder) from failure[0]
+    listener(progress)
+    _close_chunk(run_folder, chunk, rows, counted.batches)
+
+
+class _Counted:
+    """The finished batches of a chunk, counted into the run's progress as they appear."""
+
+    def __init__(self, folder: Path, wanted: dict[str, Any], progress: Progress) -> None:
+        self._folder = folder
+        self._wanted = wanted
+        self._progress = progress
+        self.batches: dict[str, dict[str, Any]] = {}
+
+    def look(self) -> None:
+        for entry in os.scandir(self._folder):
+            name = entry.name.removesuffix(".json")
+            if name == entry.name or name in self.batches or name not in self._wanted:
+                continue
+            done = read_json(Path(entry.path))
+            if done is None or done["tally"]["rows"] != self._wanted[name].length:
+                os.unlink(entry.path)  # torn by a crash, or of another batch size: do it again
+                continue
+            self.batches[name] = done
+            self._progress.tally.add(Tally.from_json(done["tally"]))
+
+
+def _close_chunk(
+    run_folder: Path, chunk: int, rows: int, batches: dict[str, dict[str, Any]]
+) -> None:
+    """Batch files -> the chunk's failures, then its counts: with these it is closed."""
+    tally = Tally()
+    failed: list[list[str]] = []
+    seconds: dict[str, float] = {}
+    for _, done in sorted(batches.items()):
+        tally.add(Tally.from_json(done["tally"]))
+        failed.extend(done["failed"])
+        for step, spent in done["seconds"].items():
+            seconds[step] = seconds.get(step, 0.0) + spent
+    tally.check(f"chunk {chunk}")
+    if tally.rows != rows:
+        raise SluisError(
+            f"{run_folder}: chunk {chunk} has {rows} items, but {tally.rows} were accounted for. "
+            "This is a defect of Sluis: keep the run folder and report it"
+        )
+    if failed:
+        columns = [pa.array(column, pa.string()) for column in zip(*failed, strict=True)]
+        path = run_folder / "chunks" / f"failed-{chunk:06d}.parquet"
+        pq.write_table(pa.Table.from_arrays(columns, schema=FAILED), f"{path}.new")
+        os.replace(f"{path}.new", path)
+    closed = {
+        "chunk": chunk,
+        "tally": tally.to_json(),
+        "seconds": seconds,
+        "finished": [[done["finished_at"], done["tally"]["rows"]] for done in batches.values()],
+    }
+    write_json(run_folder / "chunks" / f"{chunk:06d}.json", closed)
+    for name in batches:
+        (run_folder / "outcomes" / f"{name}.json").unlink()
+
+
+def _close(run_folder: Path, tally: Tally, about: dict[str, Any]) -> dict[str, Any]:
+    """Gather failures, write the report's figures, remove what named the items."""
+    parts = sorted((run_folder / "chunks").glob("failed-*.parquet"))
+    tables = [pq.read_table(part, schema=FAILED) for part in parts]
+    failed = pa.concat_tables(tables) if tables else FAILED.empty_table()
+    if failed.num_rows != tally.failed_total:
+        raise SluisError(
+            f"{run_folder}: {tally.failed_total} items failed, but {failed.num_rows} are named. "
+            "This is a defect of Sluis: keep the run folder and report it"
+        )
+    pq.write_table(failed, run_folder / "failed.parquet.new")
+    os.replace(run_folder / "failed.parquet.new", run_folder / "failed.parquet")
+    chunks = list(_closed_chunks(run_folder))
+    seconds: dict[str, float] = {}
+    for closed in chunks:
+        for step, spent in closed["seconds"].items():
+            seconds[step] = seconds.get(step, 0.0) + spent
+    report = {
+        **about,
+        "tally": tally.to_json(),
+        "seconds": seconds,
+        "finished": sorted(pair for closed in chunks for pair in closed["finished"]),
+        "completed_at": time.time(),
+    }
+    write_json(run_folder / "report.json", report)
+    for name in ("outcomes", "chunks"):
+        shutil.rmtree(run_folder / name)
+    (run_folder / "items.parquet").unlink()
+    return report
+
+
+def _snapshot(
+    source: Path,
+    run_folder: Path,
+    about: dict[str, Any],
+    declared: Declared | None,
+    chunk_rows: int,
+) -> Snapshot:
+    """Take the snapshot, or find the one that a started run has taken."""
+    path = run_folder / "items.parquet"
+    started = read_json(run_folder / "run.json")
+    if started is None:
+        snapshot = sources.take(source, path, chunk_rows=chunk_rows, declared=declared)
+        about |= {
+            "format": FORMAT,
+            "run_id": uuid.uuid4().hex,
+            "started_at": time.time(),
+            "rows": snapshot.rows,
+            "chunk_rows": snapshot.chunk_rows,
+        }
+        write_json(run_folder / "run.json", about)
+        return snapshot
+    if started.get("format") != FORMAT:
+        raise RunRefused(f"{run_folder} was made by another version of Sluis: name a new folder")
+    for name, now in about.items():
+        if started[name] != now:
+            raise RunRefused(
+                f"{run_folder} holds an unfinished run with another {name.replace('_', ' ')}: "
+                "finish it with what it was started with, or name a new folder"
+            )
+    about |= started
+    if not path.exists():
+        raise RunRefused(f"{path} is missing: this run cannot be resumed; name a new folder")
+    return Snapshot(path, started["rows"], started["chunk_rows"])
+
+
+def _about(source: Path, config: ScanConfig, resources: scan.Resources) -> dict[str, Any]:
+    """What makes a run this run, and no other."""
+    return {
+        "order": config.order.reference,
+        "source": str(source.resolve()),
+        "source_sha256": sources.fingerprint(source) if source.exists() else None,
+        "indicator_sets": [
+            {
+                "set_id": s.manifest.set_id,
+                "kind": s.manifest.kind,
+                "version": s.manifest.version,
+                "algorithm": s.manifest.algorithm,
+                "radius_bits": s.manifest.radius_bits,
+                "indicators": s.manifest.rows,
+                "data_sha256": s.manifest.data_sha256,
+            }
+            for s in resources.sets
+        ],
+    }
+
+
+def _cause(error: BaseException, run_folder: Path) -> SluisError:
+    """The engine wraps what a step raised into text; name it again."""
+    text = str(error)
+    again = f"Start the same command again to go on from where it stopped ({run_folder})."
+    if "RunInterrupted" in text:
+        return RunInterrupted(f"stopped on request. {again}")
+    if "VerificationUnreachable" in text:
+        return VerificationUnreachable(
+            f"verification stopped answering, after bounded retries; nothing is lost. {again}"
+        )
+    logging.getLogger(__name__).debug("engine failure", exc_info=error)
+    kind = text.strip().splitlines()[-1].partition(":")[0] if text.strip() else type(error).__name__
+    return SluisError(
+        f"the scan failed with {kind}; run with --debug for the trace. {again} If it fails again, "
+        "report it"
+    )
+
+
+def _closed_chunks(run_folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted((run_folder / "chunks").glob("*.json")):
+        closed = read_json(path)
+        if closed is not None:
+            yield closed
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file; None if it is not there or torn."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a JSON file whole and durably."""
+    unfinished = path.with_name(path.name + ".new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def _locked(run_folder: Path) -> Iterator[None]:
+    """One process at a time in a run folder."""
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        lock = open(run_folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
+    except OSError as error:
+        raise RunRefused(f"{run_folder} cannot be used as a run folder: {error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunRefused(f"{run_folder} is in use by another scan: wait for it") from None
+        yield

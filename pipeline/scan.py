@@ -1,0 +1,423 @@
+"""The scan, as Beam carries it: a slice of references in, its counts out.
+
+    Load ─► Gate ─► OpenMatchSeal ─► Emit ─► Account
+
+No state, no shuffle of anything but references, idempotent at the end: any runner can run it, any
+batch can be run again. Pixels, codes and hits live and die inside OpenMatchSeal; what comes out of
+it is sealed. Elements are batches of rows (Arrow), never single items.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from matchers import indicators
+from matchers.errors import DecodeError, UrlError
+from matchers.indicators import IndicatorSet
+from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
+from pipeline import keys, order, read, vouchers
+from pipeline.emit import Emitter
+from pipeline.errors import ItemError, OrderRefused, RunInterrupted
+from pipeline.gate import gate
+from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
+
+STOP: Final = threading.Event()
+"""Set to stop the scans of this process after the batch at hand."""
+
+_KINDS: Final = {
+    "known": candidate_pb2.INDICATOR_KIND_KNOWN,
+    "new": candidate_pb2.INDICATOR_KIND_NEW,
+    "url": candidate_pb2.INDICATOR_KIND_URL,
+}
+
+
+def utc_now() -> dt.datetime:
+    """The clock of a real run."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanConfig:
+    """All that a worker needs, as plain values and paths: no key, no index, no channel.
+
+    Attributes:
+        order: the detection order.
+        sets: folders of indicator sets.
+        key_folder: the provider's keys, on this machine.
+        index_folder: where built indexes are shared between workers; None: in memory.
+        verification: host:port.
+        threads: items worked on at once in one process.
+        clock: tells the time.
+    """
+
+    order: order.Order
+    sets: tuple[Path, ...]
+    key_folder: Path
+    index_folder: Path | None
+    verification: str
+    threads: int
+    clock: Callable[[], dt.datetime] = utc_now
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A reference to some rows of a snapshot: what a runner may spread over workers."""
+
+    snapshot: str
+    chunk: int
+    number: int
+    offset: int
+    length: int
+
+    @property
+    def name(self) -> str:
+        """Stable name of the batch."""
+        return f"{self.chunk:06d}-{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of a slice between two steps, and how long each step so far took."""
+
+    name: str
+    rows: pa.RecordBatch
+    distances: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Scan(beam.PTransform):
+    """Slices -> names of the batches whose counts are now in `outcome_folder`."""
+
+    def __init__(self, config: ScanConfig, outcome_folder: Path) -> None:
+        """Scan as `config` says."""
+        super().__init__()
+        self._config = config
+        self._outcome_folder = outcome_folder
+
+    def expand(self, slices: Any) -> Any:
+        """Put the steps together, in the order of the design's first section."""
+        return (
+            slices
+            | "Load" >> beam.Map(load)
+            | "Gate" >> beam.ParDo(_Gate(self._config))
+            | "OpenMatchSeal" >> beam.ParDo(_OpenMatchSeal(self._config))
+            | "Emit" >> beam.ParDo(_Emit(self._config))
+            | "Account" >> beam.Map(account, self._outcome_folder)
+        )
+
+
+# --- the steps ------------------------------------------------------------------------------
+
+
+def load(part: Slice) -> Batch:
+    """Read a slice's rows from the snapshot.
+
+    Raises:
+        RunInterrupted: somebody asked to stop.
+    """
+    if STOP.is_set():
+        raise RunInterrupted("stopped")
+    table = pq.ParquetFile(part.snapshot).read_row_group(part.chunk)
+    rows = table.slice(part.offset, part.length).combine_chunks()
+    return Batch(part.name, rows.to_batches()[0])
+
+
+class _Gate(beam.DoFn):
+    """ITEMS -> GATED."""
+
+    def __init__(self, config: ScanConfig) -> None:
+        self._config = config
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        now = self._config.clock()
+        scannable = resources_for(self._config).scanner(now.date()).media
+        yield replace(batch, rows=gate(batch.rows, self._config.order, scannable, now))
+
+
+class _OpenMatchSeal(beam.DoFn):
+    """GATED -> OUTCOMES."""
+
+    def __init__(self, config: ScanConfig) -> None:
+        self._config = config
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        yield open_match_seal(batch, resources_for(self._config), self._config)
+
+
+class _Emit(beam.DoFn):
+    """OUTCOMES -> OUTCOMES, whose candidates are durable at verification."""
+
+    def __init__(self, config: ScanConfig) -> None:
+        self._config = config
+
+    def process(self, batch: Batch) -> Iterator[Batch]:
+        yield emit(batch, resources_for(self._config).emitter)
+
+
+def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> Batch:
+    """Read, decode, hash, match and seal the rows the gate has let through."""
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = batch.rows.to_pylist()
+    scanner = resources.scanner(config.clock().date())
+
+    def examine(row: dict[str, Any]) -> Examined | ItemError | None:
+        if row["skip_reason"] is not None:
+            return None
+        try:
+            content = row["url"] if row["kind"] == "url" else read.read_item(row["uri"])
+            return scanner.examine(row["kind"], content)
+        except ItemError as error:
+            return error
+        except (DecodeError, UrlError) as error:
+            return ItemError("decode", error.reason)
+
+    examined = list(resources.pool.map(examine, rows))
+    opened = time.perf_counter()
+    readable = [(n, one) for n, one in enumerate(examined) if isinstance(one, Examined)]
+    results = dict(
+        zip(
+            (n for n, _ in readable),
+            scanner.match([one for _, one in readable]),
+            strict=True,
+        )
+    )
+    matched = time.perf_counter()
+
+    outcomes: list[dict[str, Any]] = []
+    distances: Counter[str] = Counter()
+    for number, (row, one) in enumerate(zip(rows, examined, strict=True)):
+        outcome: dict[str, Any] = {"item_id": row["item_id"], "outcome": CLEAR}
+        result = results.get(number)
+        if row["skip_reason"] is not None:
+            outcome |= {"outcome": SKIPPED, "reason": row["skip_reason"]}
+        elif isinstance(one, ItemError):
+            outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
+        elif isinstance(result, Hit):
+            found = scanner.sets[result.set_number]
+            candidate = _seal(row, result, found, resources.keys, config.order)
+            outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
+            distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
+        elif result == QUALITY_TOO_LOW:
+            outcome |= {"outcome": SKIPPED, "reason": QUALITY_TOO_LOW}
+        outcomes.append(outcome)
+    sealed = time.perf_counter()
+    return replace(
+        batch,
+        rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES),
+        distances=distances,
+        seconds={
+            "read, decode, hash": opened - started,
+            "match": matched - opened,
+            "seal": sealed - matched,
+        },
+    )
+
+
+def emit(batch: Batch, emitter: Emitter) -> Batch:
+    """Hand the sealed candidates over; a candidate that is refused fails its item by name.
+
+    Raises:
+        VerificationUnreachable: after bounded retries; the batch is then not accounted for.
+    """
+    started = time.perf_counter()
+    rows: list[dict[str, Any]] = batch.rows.to_pylist()
+    hits = [row for row in rows if row["outcome"] == CANDIDATE]
+    duplicates = 0
+    if hits:
+        messages = [candidate_pb2.Candidate.FromString(row["candidate"]) for row in hits]
+        for row, result in zip(hits, emitter.send(messages), strict=True):
+            row["candidate"] = None
+            if result.outcome == candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE:
+                duplicates += 1
+            elif result.outcome != candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED:
+                name = candidate_service_pb2.RejectReason.Name(result.reject_reason)
+                reason = name.removeprefix("REJECT_REASON_").lower()
+                row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
+    return replace(
+        batch,
+        rows=pa.RecordBatch.from_pylist(rows, OUTCOMES),
+        duplicates=duplicates,
+        seconds=batch.seconds | {"emit": time.perf_counter() - started},
+    )
+
+
+def account(batch: Batch, folder: Path) -> str:
+    """Write the batch's counts: once the file is there, the batch is done.
+
+    The file is named after the batch, so a batch that ran twice is counted once.
+
+    Raises:
+        AccountingError: the counts do not add up to the rows.
+    """
+    tally = Tally(rows=batch.rows.num_rows, distances=batch.distances, duplicates=batch.duplicates)
+    failed = []
+    for row in batch.rows.to_pylist():
+        match row["outcome"]:
+            case "clear":
+                tally.clear += 1
+            case "candidate":
+                tally.candidate += 1
+            case "skipped":
+                tally.skipped[row["reason"]] += 1
+            case "failed":
+                tally.failed[f"{row['stage']}: {row['reason']}"] += 1
+                failed.append([row["item_id"], row["stage"], row["reason"]])
+    tally.check(f"batch {batch.name}")
+    done = {
+        "tally": tally.to_json(),
+        "failed": failed,
+        "seconds": batch.seconds,
+        "finished_at": time.time(),
+    }
+    unfinished = folder / f".{batch.name}.{os.getpid()}"
+    unfinished.write_text(json.dumps(done))
+    os.replace(unfinished, folder / f"{batch.name}.json")
+    return batch.name
+
+
+def _seal(
+    row: dict[str, Any],
+    hit: Hit,
+    found: IndicatorSet,
+    service: keys.KeyService,
+    under: order.Order,
+) -> candidate_pb2.Candidate:
+    """A hit -> a candidate nobody on the way can read or name."""
+    manifest = found.manifest
+    indicator_id = found.indicator_ids[hit.indicator].as_py()
+    uploaded = row["uploaded_at"].date() if row["uploaded_at"] else None
+    sealable = keys.Sealable(
+        item_id=row["item_id"],
+        account_id=row["account_id"],
+        content=hit.content,
+        indicator=vouchers.enc(manifest.set_id.encode(), indicator_id.encode()),
+        hit_day=vouchers.hit_day(uploaded, under.valid_from, manifest.effective),
+    )
+    tokens = service.tokens(sealable)
+    payload = candidate_pb2.CandidatePayload(
+        content_token=tokens.content,
+        account_token=tokens.account,
+        set_id=manifest.set_id,
+        set_version=manifest.version,
+        kind=_KINDS[manifest.kind],
+        indicator_id=indicator_id,
+        method=hit.method,
+        distance_bits=hit.distance_bits,
+        radius_bits=manifest.radius_bits,
+        quality=hit.quality or 0,
+    )
+    sealed = service.seal(sealable, payload.SerializeToString())
+    return candidate_pb2.Candidate(
+        candidate_id=sealed.candidate_id,
+        context=candidate_pb2.Context(
+            order_id=sealed.context.order_id,
+            epoch=sealed.context.epoch,
+            key_version=sealed.context.key_version,
+            policy_id=sealed.context.policy_id,
+            hit_day=sealed.hit_day,
+        ),
+        verifier_key_id=sealed.verifier_key_id,
+        direct=candidate_pb2.DirectSeal(ciphertext=sealed.ciphertext),
+    )
+
+
+# --- what a worker process holds ------------------------------------------------------------
+
+
+class Resources:
+    """Sets, keys, channel and threads of one process, made once and shared by its steps."""
+
+    def __init__(self, config: ScanConfig) -> None:
+        """Verify the sets and read the keys.
+
+        Raises:
+            OrderRefused, IndicatorSetError, KeysRefused: as their loaders say.
+        """
+        self.sets = load_sets(config)
+        self._scanners: dict[dt.date, Scanner] = {}
+        self.keys: keys.KeyService = keys.LocalKeyService(
+            config.key_folder, config.order.reference, config.order.group_hits_by
+        )
+        self.emitter = Emitter(config.verification, config.key_folder)
+        self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
+
+    def scanner(self, today: dt.date) -> Scanner:
+        """A scanner over the sets that are in force today: one that expires is not asked."""
+        if today not in self._scanners:
+            in_force = [
+                s for s in self.sets if s.manifest.effective <= today <= s.manifest.not_after
+            ]
+            self._scanners = {today: Scanner(in_force)}
+        return self._scanners[today]
+
+    def close(self) -> None:
+        """Let go of threads and channel."""
+        self.pool.shutdown()
+        self.emitter.close()
+
+
+def load_sets(config: ScanConfig) -> list[IndicatorSet]:
+    """Verify every set and hold it against the order.
+
+    Raises:
+        IndicatorSetError: unsigned, altered, expired.
+        OrderRefused: not covered by the order, or of a kind that cannot be released yet.
+    """
+    trusted = keys.trusted_centre_keys(config.key_folder)
+    loaded = []
+    for folder in config.sets:
+        found = indicators.load(
+            folder, trusted, today=config.clock().date(), index_folder=config.index_folder
+        )
+        order.check_covers(config.order, found.manifest)
+        if found.manifest.kind == "new":
+            raise OrderRefused(
+                f"indicator set {found.manifest.set_id!r} is of kind new: its hits may only be "
+                "released after a second distinct hit, which this version cannot yet enforce. "
+                "Scan with known and url sets until it can"
+            )
+        loaded.append(found)
+    return loaded
+
+
+_lock = threading.Lock()
+_resources: dict[ScanConfig, Resources] = {}
+
+
+def resources_for(config: ScanConfig) -> Resources:
+    """This process's resources for `config`: made by whichever step asks first."""
+    with _lock:
+        if config not in _resources:
+            _resources[config] = Resources(config)
+        return _resources[config]
+
+
+def release_resources(config: ScanConfig) -> None:
+    """Let go of them again, at the end of a run."""
+    with _lock, contextlib.suppress(KeyError):
+        _resources.pop(config).close()
+
+
+def slices(snapshot: Path, chunk: int, rows: int, batch_rows: int) -> Sequence[Slice]:
+    """The slices of one chunk."""
+    return [
+        Slice(str(snapshot), chunk, number, offset, min(batch_rows, rows - offset))
+        for number, offset in enumerate(range(0, rows, batch_rows))
+    ]

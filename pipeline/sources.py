@@ -1,0 +1,341 @@
+"""What is to be scanned -> a snapshot of references: validated, numbered, in chunks.
+
+A source is a directory or a manifest (Parquet, CSV, JSON lines). It is written once into the run
+folder as `items.parquet`, one row group a chunk, before anything is opened: so a bad manifest is
+refused whole, a resumed run sees the same items in the same order, and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import json
+import mimetypes
+import os
+import urllib.parse
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import SourceRefused
+from pipeline.items import ITEM_VALUES, ITEMS
+
+MANIFEST_SUFFIXES: Final = (".parquet", ".csv", ".jsonl", ".ndjson")
+REQUIRED: Final = ("item_id", "part", "encryption", "account_class")
+MAX_ID_BYTES: Final = 1024
+"""Longest item or account id: an S3 key's limit, and what fits a sealed candidate."""
+
+_TYPES = mimetypes.MimeTypes(filenames=())  # not the machine's own table: same answer anywhere
+for _suffix, _type in {
+    ".webp": "image/webp", ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heif",
+    ".jfif": "image/jpeg", ".mkv": "video/x-matroska", ".webm": "video/webm", ".mp4": "video/mp4",
+    ".m4v": "video/mp4", ".mov": "video/quicktime",
+}.items():  # fmt: skip
+    _TYPES.add_type(_type, _suffix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What the operator states about every file of a directory, which cannot say it itself."""
+
+    part: str
+    encryption: str = "none"
+    account_class: str = "ordinary"
+    consent: str | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A validated source in the run folder.
+
+    Attributes:
+        path: items.parquet, one row group a chunk.
+        rows: items in all.
+        chunk_rows: items in each row group but the last.
+    """
+
+    path: Path
+    rows: int
+    chunk_rows: int
+
+    @property
+    def chunks(self) -> int:
+        """Row groups."""
+        return -(-self.rows // self.chunk_rows)
+
+
+def take(source: Path, path: Path, *, chunk_rows: int, declared: Declared | None) -> Snapshot:
+    """Write the snapshot of `source` to `path`, whole or not at all.
+
+    Args:
+        source: a directory or a manifest file.
+        path: the Parquet file to write.
+        chunk_rows: items in a chunk.
+        declared: what holds for every file of a directory; manifests say it row by row.
+
+    Raises:
+        SourceRefused: naming the row and column, or the file, and what to do.
+    """
+    if source.is_dir():
+        if declared is None:
+            raise SourceRefused(f"{source} is a directory: state its part of the service")
+        batches = _directory(source, declared)
+    elif not source.exists():
+        raise SourceRefused(f"{source} does not exist: give a directory or a manifest")
+    elif source.suffix.lower() in MANIFEST_SUFFIXES:
+        batches = _manifest(source)
+    else:
+        raise SourceRefused(
+            f"{source} is neither a directory nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
+        )
+    unfinished = path.with_name(path.name + ".new")
+    rows = 0
+    with pq.ParquetWriter(unfinished, ITEMS) as writer:
+        held: list[pa.RecordBatch] = []
+        for batch in batches:
+            _validate(source, batch, rows)
+            rows += batch.num_rows
+            held.append(batch)
+            table = pa.Table.from_batches(held, ITEMS)
+            while table.num_rows >= chunk_rows:
+                writer.write_table(table.slice(0, chunk_rows), row_group_size=chunk_rows)
+                table = table.slice(chunk_rows)
+            held = table.to_batches()
+        if held:
+            writer.write_table(pa.Table.from_batches(held, ITEMS), row_group_size=chunk_rows)
+    if rows == 0:
+        raise SourceRefused(f"{source} is empty: there is nothing to scan")
+    _refuse_duplicates(source, unfinished, rows)
+    os.replace(unfinished, path)
+    return Snapshot(path, rows, chunk_rows)
+
+
+def fingerprint(source: Path) -> str | None:
+    """SHA-256 of a manifest file, to recognise a changed one when a run is resumed.
+
+    None for a directory, whose files come and go: there the snapshot holds.
+    """
+    if source.is_dir():
+        return None
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# --- directories ----------------------------------------------------------------------------
+
+
+def _directory(root: Path, declared: Declared) -> Iterator[pa.RecordBatch]:
+    """Every file below `root` in order of its path; links are listed and then refused on read."""
+    rows: list[dict[str, Any]] = []
+    for folder, folders, files in os.walk(os.fsencode(root.resolve())):
+        folders.sort()
+        for name in sorted(files):
+            path = os.path.join(folder, name)  # noqa: PTH118 - bytes: any file name is allowed
+            relative = os.path.relpath(path, os.fsencode(root.resolve()))
+            rows.append(
+                {
+                    "item_id": _item_id(relative),
+                    "kind": _kind_by_name(name),
+                    "uri": _uri(path),
+                    "part": declared.part,
+                    "encryption": declared.encryption,
+                    "account_class": declared.account_class,
+                    "consent": declared.consent,
+                }
+            )
+            if len(rows) == 8192:
+                yield _batch(rows)
+                rows = []
+    if rows:
+        yield _batch(rows)
+
+
+def _item_id(relative: bytes) -> str:
+    """The path inside the directory; a digest of it where it is too long or not UTF-8."""
+    try:
+        text = relative.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(relative) > MAX_ID_BYTES or not text.isprintable():
+        return "path-sha256:" + hashlib.sha256(relative).hexdigest()
+    return text
+
+
+def _uri(path: bytes) -> str:
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        return "file://" + urllib.parse.quote_from_bytes(path)
+
+
+def _kind_by_name(name: bytes) -> str | None:
+    """The kind a file's name claims; None (sniff it) where it claims nothing."""
+    guessed, _ = _TYPES.guess_type(os.fsdecode(name).lower())
+    if guessed is None:
+        return None
+    family = guessed.partition("/")[0]
+    return family if family in ("image", "video") else "other"
+
+
+# --- manifests ------------------------------------------------------------------------------
+
+
+def _manifest(path: Path) -> Iterator[pa.RecordBatch]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        rows = _parquet_rows(path)
+    elif suffix == ".csv":
+        rows = _csv_rows(path)
+    else:
+        rows = _json_rows(path)
+    base = path.resolve().parent
+    number = 0
+    held: list[dict[str, Any]] = []
+    for row in rows:
+        number += 1
+        uri = row.get("uri")
+        if isinstance(uri, str) and uri and "://" not in uri:
+            row["uri"] = str(base / uri)
+        row["uploaded_at"] = _instant(path, number, row.get("uploaded_at"))
+        for name in ITEMS.names:
+            value = row.get(name)
+            if name != "uploaded_at" and value is not None and not isinstance(value, str):
+                raise _bad(path, number, name, f"is a {type(value).__name__}, not text")
+        held.append(row)
+        if len(held) == 8192:
+            yield _batch(held)
+            held = []
+    if held:
+        yield _batch(held)
+
+
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        file = pq.ParquetFile(path)
+        _check_columns(path, file.schema_arrow.names)
+        for batch in file.iter_batches(8192):
+            yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise SourceRefused(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            _check_columns(path, list(reader.fieldnames or []))
+            for number, row in enumerate(reader, 1):
+                if None in row or None in row.values():
+                    raise SourceRefused(
+                        f"{path} row {number}: it has more or fewer fields than the header"
+                    )
+                yield {name: value or None for name, value in row.items()}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SourceRefused(f"{path} cannot be read as CSV in UTF-8: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    number = 0
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                if not line.strip():
+                    continue
+                number += 1
+                row = json.loads(line)
+                if not isinstance(row, dict):
+                    raise SourceRefused(f"{path} row {number}: it is not a JSON object")
+                _check_columns(path, list(row), f" row {number}")
+                yield row
+    except ValueError as error:
+        raise SourceRefused(f"{path} row {number}: it is not JSON ({error})") from error
+    except OSError as error:
+        raise SourceRefused(f"{path} cannot be read: {error}") from error
+
+
+def _check_columns(path: Path, names: list[str], where: str = "") -> None:
+    for name in REQUIRED:
+        if name not in names:
+            raise SourceRefused(
+                f"{path}{where}: column {name} is missing. A manifest needs "
+                f"{', '.join(REQUIRED)} and uri or url"
+            )
+    if "uri" not in names and "url" not in names:
+        raise SourceRefused(f"{path}{where}: column uri is missing (or url, for URLs)")
+    unknown = sorted(set(names) - set(ITEMS.names))
+    if unknown:
+        raise SourceRefused(
+            f"{path}{where}: column {unknown[0]} is not known. Use {', '.join(ITEMS.names)}"
+        )
+
+
+def _instant(path: Path, number: int, value: object) -> dt.datetime | None:
+    """A timestamp, or ISO 8601 text with a time zone."""
+    if value is None or value == "":
+        return None
+    try:
+        instant = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise _bad(
+            path, number, "uploaded_at", "is not ISO 8601 with a time zone (2026-03-01T12:00:00Z)"
+        )
+    return instant.astimezone(dt.UTC)
+
+
+def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(rows, ITEMS)
+
+
+def _validate(source: Path, batch: pa.RecordBatch, before: int) -> None:
+    """Refuse the first row that a scan could not account for."""
+
+    def first(mask: pa.Array) -> int | None:
+        index = pc.index(pc.fill_null(mask, False), True).as_py()
+        return None if index < 0 else before + index + 1
+
+    def refuse(mask: pa.Array, column: str, message: str) -> None:
+        row = first(mask)
+        if row is not None:
+            raise _bad(source, row, column, message)
+
+    ids = pc.fill_null(batch["item_id"], "")
+    refuse(pc.equal(ids, ""), "item_id", "is empty")
+    for name in ("item_id", "account_id"):
+        column = pc.fill_null(batch[name], "")
+        refuse(pc.greater(pc.binary_length(column), MAX_ID_BYTES), name, f"exceeds {MAX_ID_BYTES} bytes")
+        refuse(pc.match_substring_regex(column, r"[\x00-\x1f\x7f]"), name, "has control characters")
+    for name, allowed in ITEM_VALUES.items():
+        wrong = pc.and_(
+            pc.is_valid(batch[name]), pc.invert(pc.is_in(batch[name], pa.array(allowed)))
+        )
+        refuse(wrong, name, f"is not one of {', '.join(allowed)} (or empty)")
+    is_url = pc.equal(pc.fill_null(batch["kind"], ""), "url")
+    refuse(pc.and_(is_url, pc.is_null(batch["url"])), "url", "is empty, but kind is url")
+    refuse(pc.and_(pc.invert(is_url), pc.is_null(batch["uri"])), "uri", "is empty")
+    refuse(pc.and_(pc.invert(is_url), pc.is_valid(batch["url"])), "url", "goes with kind url only")
+
+
+def _refuse_duplicates(source: Path, snapshot: Path, rows: int) -> None:
+    ids = pq.read_table(snapshot, columns=["item_id"])["item_id"]
+    if pc.count_distinct(ids).as_py() == rows:
+        return
+    first: dict[str, int] = {}
+    for row, item_id in enumerate(ids.to_pylist(), 1):
+        if item_id in first:
+            snapshot.unlink()
+            raise _bad(
+                source, row, "item_id", f"already stands in row {first[item_id]}; ids are unique"
+            )
+        first[item_id] = row
+
+
+def _bad(source: Path, row: int, column: str, message: str) -> SourceRefused:
+    return SourceRefused(f"{source} row {row}, column {column}: {message}")

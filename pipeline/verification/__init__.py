@@ -1,0 +1,1 @@
+"""The other side: takes sealed candidates, shows released ones to people, keeps their verdicts."""

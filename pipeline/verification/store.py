@@ -1,0 +1,294 @@
+"""Candidates and verdicts on disk: SQLite in WAL mode with synchronous = FULL.
+
+One writer thread commits whole groups of batches, so that many callers share one fsync; a result
+is handed out only after the commit that made it durable. Readers have their own connections.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from pipeline.errors import SluisError
+
+RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
+
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE candidate (
+  sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
+  candidate_id    BLOB NOT NULL UNIQUE CHECK (length(candidate_id) = 16),
+  message         BLOB NOT NULL,     -- the sealed Candidate as it arrived
+  state           TEXT NOT NULL CHECK (state IN ('released', 'confirmed', 'rejected')),
+  received_at     INTEGER NOT NULL   -- seconds since 1970
+) STRICT;
+CREATE INDEX candidate_by_state ON candidate (state, sequence);
+CREATE TABLE verdict (
+  candidate_id    BLOB PRIMARY KEY REFERENCES candidate (candidate_id),
+  value           TEXT NOT NULL CHECK (value IN ('confirmed', 'rejected')),
+  reviewer        TEXT NOT NULL,     -- certified URI
+  reason          TEXT NOT NULL,
+  decided_at      INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER verdict_stands BEFORE UPDATE ON verdict
+  BEGIN SELECT RAISE(ABORT, 'a verdict is never changed'); END;
+CREATE TRIGGER verdict_stays BEFORE DELETE ON verdict
+  BEGIN SELECT RAISE(ABORT, 'a verdict is never removed'); END;
+"""
+_MOST_JOBS: Final = 64  # waiting batches; a full queue makes callers wait
+_GROUP: Final = 16  # batches in one commit
+
+T = TypeVar("T")
+
+
+class StoreRefused(SluisError):  # noqa: N818 - reads as the outcome it is
+    """The store's file cannot be used."""
+
+    exit_status = 2
+
+
+class NotFound(SluisError):  # noqa: N818
+    """There is no such candidate."""
+
+
+class AlreadyDecided(SluisError):  # noqa: N818
+    """Another verdict stands."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A person's decision."""
+
+    value: str
+    reviewer: str
+    reason: str
+    decided_at: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A candidate as it is kept."""
+
+    sequence: int
+    message: bytes
+    state: str
+    received_at: int
+    verdict: Verdict | None
+
+
+class Store:
+    """The verification service's database."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open or make the database at `path`.
+
+        Raises:
+            StoreRefused: not ours, or of another version.
+        """
+        self._path = path
+        self._clock = clock
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = self._connect()
+        try:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version == 0:
+                connection.executescript(
+                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
+                )
+            elif version != _SCHEMA_VERSION:
+                raise StoreRefused(
+                    f"{path} has schema version {version}, this version reads {_SCHEMA_VERSION}"
+                )
+        except sqlite3.DatabaseError as error:
+            raise StoreRefused(f"{path} is not a store of Sluis: {error}") from error
+        finally:
+            connection.close()
+        self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_JOBS)
+        self._writer = threading.Thread(target=self._write, name="store-writer")
+        self._writer.start()
+
+    def close(self) -> None:
+        """Finish what waits and stop the writer."""
+        self._jobs.put(None)
+        self._writer.join()
+
+    # --- writes ---------------------------------------------------------------------------
+
+    def add(self, candidates: Sequence[tuple[bytes, bytes]]) -> Future[list[bool]]:
+        """Keep released candidates.
+
+        Args:
+            candidates: (candidate_id, message); the first message of an id wins.
+
+        Returns:
+            For each whether it is new; resolved once durable.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[bool]:
+            now = int(self._clock())
+            return [
+                connection.execute(
+                    "INSERT INTO candidate (candidate_id, message, state, received_at) "
+                    "VALUES (?, ?, ?, ?) ON CONFLICT (candidate_id) DO NOTHING",
+                    (candidate_id, message, RELEASED, now),
+                ).rowcount
+                == 1
+                for candidate_id, message in candidates
+            ]
+
+        return self._submit(work)
+
+    def decide(
+        self, candidate_id: bytes, value: str, reviewer: str, reason: str
+    ) -> Future[Stored]:
+        """Record a verdict, once; the same one by the same reviewer again changes nothing.
+
+        The future fails with `NotFound` or `AlreadyDecided`.
+        """
+
+        def work(connection: sqlite3.Connection) -> Stored:
+            before = _one(connection, candidate_id)
+            if before.verdict is not None:
+                if (before.verdict.value, before.verdict.reviewer) == (value, reviewer):
+                    return before
+                raise AlreadyDecided(
+                    f"already {before.verdict.value} by {before.verdict.reviewer}; a verdict is "
+                    "never changed"
+                )
+            connection.execute(
+                "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
+                (candidate_id, value, reviewer, reason, int(self._clock())),
+            )
+            connection.execute(
+                "UPDATE candidate SET state = ? WHERE candidate_id = ?", (value, candidate_id)
+            )
+            return _one(connection, candidate_id)
+
+        return self._submit(work)
+
+    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._jobs.put(_Job(work, future))
+        return future
+
+    def _write(self) -> None:
+        connection = self._connect()
+        running = True
+        while running:
+            jobs: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) == _GROUP or self._jobs.empty():
+                    break
+                job = self._jobs.get()
+            running = job is not None
+            self._commit(connection, jobs)
+        connection.close()
+
+    @staticmethod
+    def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
+        """Run the jobs in one transaction; a job that fails is undone alone."""
+        finished: list[tuple[_Job, object, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                connection.execute("SAVEPOINT job")
+                try:
+                    finished.append((job, job.work(connection), None))
+                except (SluisError, sqlite3.Error) as error:
+                    connection.execute("ROLLBACK TO job")
+                    finished.append((job, None, error))
+                connection.execute("RELEASE job")
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            finished = [(job, None, error) for job in jobs]
+        for job, result, fault in finished:
+            if fault is None:
+                job.future.set_result(result)
+            else:
+                job.future.set_exception(fault)
+
+    # --- reads ----------------------------------------------------------------------------
+
+    def get(self, candidate_id: bytes) -> Stored:
+        """One candidate.
+
+        Raises:
+            NotFound: there is none.
+        """
+        connection = self._connect()
+        try:
+            return _one(connection, candidate_id)
+        finally:
+            connection.close()
+
+    def page(self, after: int, size: int, state: str | None) -> tuple[list[Stored], int]:
+        """Up to `size` candidates after a sequence, and how many there are of that state."""
+        connection = self._connect()
+        try:
+            condition = "1" if state is None else "state = :state"
+            values = {"after": after, "size": size, "state": state}
+            rows = connection.execute(
+                f"{_SELECT} WHERE {condition} AND sequence > :after ORDER BY sequence LIMIT :size",
+                values,
+            ).fetchall()
+            total = connection.execute(
+                f"SELECT count(*) FROM candidate WHERE {condition}",  # noqa: S608 - a constant
+                values,
+            ).fetchone()[0]
+            return [_stored(row) for row in rows], total
+        finally:
+            connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=10
+        )
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+            "trusted_schema = OFF",
+        ):
+            try:
+                connection.execute(f"PRAGMA {pragma}")
+            except sqlite3.DatabaseError as error:
+                connection.close()
+                raise StoreRefused(f"{self._path} is not a store of Sluis: {error}") from error
+        return connection
+
+
+@dataclass(frozen=True)
+class _Job:
+    work: Callable[[sqlite3.Connection], object]
+    future: Future  # type: ignore[type-arg]
+
+
+_SELECT: Final = (
+    "SELECT sequence, message, state, received_at, value, reviewer, reason, decided_at "
+    "FROM candidate LEFT JOIN verdict USING (candidate_id)"
+)
+
+
+def _one(connection: sqlite3.Connection, candidate_id: bytes) -> Stored:
+    row = connection.execute(f"{_SELECT} WHERE candidate_id = ?", (candidate_id,)).fetchone()
+    if row is None:
+        raise NotFound("there is no such candidate")
+    return _stored(row)
+
+
+def _stored(row: tuple[int, bytes, str, int, str, str, str, int]) -> Stored:
+    sequence, message, state, received_at, value, reviewer, reason, decided_at = row
+    verdict = None if value is None else Verdict(value, reviewer, reason, decided_at)
+    return Stored(sequence, message, state, received_at, verdict)

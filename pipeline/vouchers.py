@@ -1,0 +1,218 @@
+"""Seals, pseudonyms and idempotency keys: pure functions over keys that others hold.
+
+A hit leaves the scan as a candidate that nobody on the way can read or name. Derivations:
+
+    enc(parts)    each part as u32 big-endian length and bytes: injective
+    order_id      SHA-256(enc("sluis/v1/order", reference))[:16]
+    policy        SHA-256(enc("sluis/v1/policy", k, enc(streams), group_by, epoch_days, clusters))[:16]
+    ctx           enc(order_id, epoch u32, key_version u32, policy)
+    A             HMAC-SHA-256(K_e, enc("sluis/v1/account", ctx, group unit))
+    candidate_id  HMAC-SHA-256(A, enc("sluis/v1/cid", enc(stream, unit), …))[:16]
+    direct seal   HPKE-Base.Seal(pk_verifier, info = enc("sluis/v1/inner", ctx, hit_day, tag, candidate_id),
+                                 pad(payload)), with an empty tag
+    token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, nonce])      (RFC 5297)
+
+Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import hmac
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+_PREFIX: Final = b"sluis/v1/"
+_SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_EPOCH_DAY: Final = dt.date(1970, 1, 1)
+
+EPOCH_KEY_BYTES: Final = 32
+TOKEN_KEY_BYTES: Final = 64
+CANDIDATE_ID_BYTES: Final = 16
+
+PAYLOAD_PAD_BYTES: Final = 2_560
+"""Every payload is padded to this length, so that a candidate's size says nothing. It holds two
+tokens of the longest names and the set's and indicator's ids."""
+
+NAME_PAD_BYTES: Final = 1_025
+"""Every item and account id is padded to this length inside its token (1,024 bytes and a mark)."""
+
+SEALED_BYTES: Final = 32 + PAYLOAD_PAD_BYTES + 16
+"""Length of a direct seal: encapsulated key, padded payload, tag."""
+
+
+class Unsealable(ValueError):  # noqa: N818 - reads as the outcome it is
+    """The seal or token was not made with this key, in this context, or was altered."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The release policy that candidates are sealed under.
+
+    Attributes:
+        k: hits on new material before any of them can be read.
+        streams: what two hits must differ in.
+        group_by: account or material.
+        epoch_days: length of an epoch; 0 = the whole order.
+        cluster_map: names the map from indicators to clusters of near-duplicates.
+    """
+
+    k: int = 2
+    streams: tuple[str, ...] = ("content", "indicator")
+    group_by: str = "account"
+    epoch_days: int = 0
+    cluster_map: str = "indicator"
+
+    @property
+    def policy_id(self) -> bytes:
+        """16 bytes that name the policy on the wire."""
+        encoded = enc(
+            _PREFIX + b"policy",
+            _u32(self.k),
+            enc(*(stream.encode() for stream in self.streams)),
+            self.group_by.encode(),
+            _u32(self.epoch_days),
+            self.cluster_map.encode(),
+        )
+        return hashlib.sha256(encoded).digest()[:16]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where a candidate belongs; bound to every seal and token."""
+
+    order_id: bytes
+    epoch: int
+    key_version: int
+    policy_id: bytes
+
+    def encode(self) -> bytes:
+        """`ctx` of the derivations."""
+        return enc(self.order_id, _u32(self.epoch), _u32(self.key_version), self.policy_id)
+
+
+def enc(*parts: bytes) -> bytes:
+    """Injective encoding of a list of byte strings."""
+    return b"".join(_u32(len(part)) + part for part in parts)
+
+
+def order_id(reference: str) -> bytes:
+    """16 bytes that name an order on the wire."""
+    return hashlib.sha256(enc(_PREFIX + b"order", reference.encode())).digest()[:16]
+
+
+def hit_day(uploaded: dt.date | None, order_start: dt.date, effective: dt.date) -> int:
+    """Days since 1970 of the hit: never the time of processing, so that repeats agree."""
+    return (max(uploaded or order_start, order_start, effective) - _EPOCH_DAY).days
+
+
+def candidate_id(
+    epoch_key: bytes, context: Context, group_unit: bytes, units: Mapping[str, bytes]
+) -> bytes:
+    """The idempotency key: the same item, content and indicator always give the same.
+
+    Args:
+        epoch_key: K_e, `EPOCH_KEY_BYTES` long.
+        context: of the order.
+        group_unit: the account id as bytes (or what stands for it).
+        units: for each stream what makes a hit distinct: content digest, indicator.
+    """
+    account = hmac.digest(
+        epoch_key, enc(_PREFIX + b"account", context.encode(), group_unit), hashlib.sha256
+    )
+    pairs = [enc(name.encode(), units[name]) for name in sorted(units)]
+    return hmac.digest(account, enc(_PREFIX + b"cid", *pairs), hashlib.sha256)[:CANDIDATE_ID_BYTES]
+
+
+def seal_direct(
+    verifier: X25519PublicKey, context: Context, day: int, candidate: bytes, payload: bytes
+) -> bytes:
+    """Seal a payload to the verifier: `SEALED_BYTES` long, whatever it holds.
+
+    Raises:
+        ValueError: if the payload is longer than `PAYLOAD_PAD_BYTES` - 1.
+    """
+    return _SUITE.encrypt(
+        _pad(payload, PAYLOAD_PAD_BYTES), verifier, info=_inner_info(context, day, candidate)
+    )
+
+
+def open_direct(
+    verifier: X25519PrivateKey, context: Context, day: int, candidate: bytes, sealed: bytes
+) -> bytes:
+    """Open what `seal_direct` made.
+
+    Raises:
+        Unsealable: another key or context, or altered.
+    """
+    try:
+        return _unpad(_SUITE.decrypt(sealed, verifier, info=_inner_info(context, day, candidate)))
+    except (InvalidTag, ValueError):
+        raise Unsealable(
+            "the seal does not open: it was made for another verifier key or context, or altered"
+        ) from None
+
+
+def make_token(token_key: bytes, label: str, context: Context, name: str) -> bytes:
+    """An opaque token of an account or item id: unlinkable, and reversible only by the key.
+
+    Args:
+        token_key: AES-SIV key, `TOKEN_KEY_BYTES` long.
+        label: account or content.
+        context: of the order; a token of one order means nothing in another.
+        name: at most 1,024 bytes of UTF-8.
+    """
+    nonce = os.urandom(16)
+    sealed = AESSIV(token_key).encrypt(
+        _pad(name.encode(), NAME_PAD_BYTES), _token_data(label, context, nonce)
+    )
+    return nonce + sealed
+
+
+def open_token(token_key: bytes, label: str, context: Context, token: bytes) -> str:
+    """The name in a token; for the provider's vault, after a confirmed verdict.
+
+    Raises:
+        Unsealable: another key, label or context, or altered.
+    """
+    nonce = token[:16]
+    try:
+        padded = AESSIV(token_key).decrypt(token[16:], _token_data(label, context, nonce))
+        return _unpad(padded).decode()
+    except (InvalidTag, ValueError):
+        raise Unsealable("the token does not open: another key, order or kind, or altered") from None
+
+
+def _inner_info(context: Context, day: int, candidate: bytes) -> bytes:
+    tag = b""  # a direct seal belongs to no group
+    return enc(_PREFIX + b"inner", context.encode(), _u32(day), tag, candidate)
+
+
+def _token_data(label: str, context: Context, nonce: bytes) -> list[bytes | bytearray | memoryview]:
+    return [_PREFIX + label.encode() + b"-token", context.encode(), nonce]
+
+
+def _u32(value: int) -> bytes:
+    return struct.pack(">I", value)
+
+
+def _pad(data: bytes, length: int) -> bytes:
+    if len(data) + 1 > length:
+        raise ValueError(f"{len(data)} bytes do not fit a record of {length}")
+    return data + b"\x80" + bytes(length - len(data) - 1)
+
+
+def _unpad(data: bytes) -> bytes:
+    stripped = data.rstrip(b"\0")
+    if stripped[-1:] != b"\x80":
+        raise ValueError("bad padding")
+    return stripped[:-1]

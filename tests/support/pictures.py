@@ -1,0 +1,148 @@
+"""Pictures made from a seed, and the ways to compare and store them."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pdqhash
+from PIL import Image
+
+CONTENT_KINDS = (
+    "noise",
+    "smooth",
+    "gradient",
+    "flat",
+    "saturated",
+    "near_ties",
+    "stripes",
+)
+
+
+def picture(kind: str, height: int, width: int, seed: int) -> np.ndarray:
+    """A uint8 [height, width, 3] picture of a kind in `CONTENT_KINDS`."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    if kind == "noise":
+        return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    if kind == "smooth":
+        return smooth(height, width, seed)
+    if kind == "gradient":
+        slopes = random.uniform(-255, 255, (2, 3))
+        plane = (
+            y[..., None] / max(height, 2) * slopes[0] + x[..., None] / max(width, 2) * slopes[1]
+        )
+        return np.clip(plane + random.uniform(0, 255), 0, 255).astype(np.uint8)
+    if kind == "flat":
+        return np.tile(random.integers(0, 256, 3, dtype=np.uint8), (height, width, 1))
+    if kind == "saturated":
+        return (random.integers(0, 2, (height, width, 3)) * 255).astype(np.uint8)
+    if kind == "near_ties":  # flat but for single steps: coefficients crowd around the median
+        base = random.integers(1, 255, 3)
+        return (base + random.integers(-1, 2, (height, width, 3))).astype(np.uint8)
+    if kind == "stripes":
+        period = random.integers(1, 40)
+        plane = ((x if seed % 2 else y) // period) % 2 * 255
+        return np.repeat(plane[..., None], 3, axis=2).astype(np.uint8)
+    raise ValueError(kind)
+
+
+def smooth(height: int = 240, width: int = 320, seed: int = 7) -> np.ndarray:
+    """A soft random field with a few hard-edged shapes on it: texture at every scale."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    y, x = y / height, x / width
+    field = np.zeros((height, width, 3))
+    for _ in range(24):
+        fy, fx = random.uniform(-6, 6, 2)
+        phase = random.uniform(0, 2 * np.pi, 3)
+        weight = random.uniform(0.2, 1, 3) / (0.5 + np.hypot(fy, fx))
+        wave = 2 * np.pi * (fy * y + fx * x)
+        field += weight * np.cos(wave[..., None] + phase)
+    field = 128 + 110 * field / np.abs(field).max()
+    for _ in range(5):
+        cy, cx, radius = random.uniform(0.1, 0.9), random.uniform(0.1, 0.9), random.uniform(0.04, 0.2)
+        inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
+        field[inside] = random.uniform(0, 255, 3)
+    return np.clip(np.rint(field), 0, 255).astype(np.uint8)
+
+
+def store(pixels: np.ndarray | Image.Image, file_format: str, **options: object) -> bytes:
+    """Encode with Pillow."""
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def reference(pixels: np.ndarray) -> tuple[np.ndarray, int]:
+    """Code (uint8 [32]) and quality as `pdqhash`, the reference core, computes them."""
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    bits, quality = pdqhash.compute(np.ascontiguousarray(pixels))
+    return np.packbits(bits.astype(np.uint8)), quality
+
+
+def bits_apart(one: np.ndarray, other: np.ndarray) -> int:
+    """Hamming distance of two codes."""
+    return int(np.unpackbits(one ^ other).sum())
+
+
+def on_white(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """What a viewer shows of a picture with transparency on a white page."""
+    share = alpha[..., None] / 255
+    return np.rint(rgb * share + 255 * (1 - share)).astype(np.uint8)
+
+
+def png(
+    samples: np.ndarray,
+    *,
+    bit_depth: int,
+    colour_type: int,
+    chunks: tuple[tuple[bytes, bytes], ...] = (),
+    size: tuple[int, int] | None = None,
+) -> bytes:
+    """Write a PNG by hand: the kinds Pillow cannot write (W3C PNG, sections 11.2 and 9.2).
+
+    Args:
+        samples: [height, width] or [height, width, channels], one number a sample.
+        bit_depth: 1, 2, 4, 8 or 16.
+        colour_type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
+        chunks: further chunks, between IHDR and IDAT.
+        size: (width, height) to claim in place of the true one.
+    """
+    height, width = samples.shape[:2]
+    flat = samples.reshape(height, -1)
+    if bit_depth == 16:
+        rows = [row.astype(">u2").tobytes() for row in flat]
+    elif bit_depth == 8:
+        rows = [row.astype(np.uint8).tobytes() for row in flat]
+    else:
+        shifts = np.arange(bit_depth)[::-1]
+        bits = (flat[..., None].astype(np.uint8) >> shifts) & 1
+        rows = [np.packbits(row.reshape(-1)).tobytes() for row in bits]
+    header = struct.pack(">IIBBBBB", *(size or (width, height)), bit_depth, colour_type, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in parts
+    )
+
+
+def tiff(
+    entries: dict[int, tuple[int, int]], strip: bytes
+) -> bytes:
+    """Write a little-endian TIFF by hand (TIFF 6.0, section 2).
+
+    Args:
+        entries: tag -> (field type, value); 3 is a short, 4 a long. One value each.
+        strip: the pixel data, which lies at offset 8.
+    """
+    strip += b"\0" * (len(strip) % 2)
+    directory = struct.pack("<H", len(entries))
+    for tag, (kind, value) in sorted(entries.items()):
+        directory += struct.pack("<HHII", tag, kind, 1, value)
+    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + directory + b"\0\0\0\0"
