@@ -90,10 +90,6 @@ def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
 
 def _canonical(image: Image.Image) -> Pixels:
     """Any Pillow mode -> 8-bit RGB or grey."""
-    if image.mode == "L" and "transparency" not in image.info:
-        return np.asarray(image)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return np.asarray(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _scale_to_8_bits(np.asarray(image))
     if image.has_transparency_data:
@@ -104,11 +100,8 @@ def _canonical(image: Image.Image) -> Pixels:
         lab_to_rgb = ImageCms.buildTransform(
             ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
         )
-        converted = ImageCms.applyTransform(image, lab_to_rgb)
-        if converted is None:
-            raise DecodeError("corrupt")
-        return np.asarray(converted)
-    return np.asarray(image.convert("RGB"))
+        return np.asarray(ImageCms.applyTransform(image, lab_to_rgb))
+    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
 def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
@@ -154,7 +147,7 @@ def _decode_errors(reason: str) -> Iterator[None]:
         raise
     except MemoryError:
         raise DecodeError("out_of_memory") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         # Decoders raise nearly anything here (OSError, SyntaxError, struct.error, zlib.error,
         # ValueError, ...). The text may quote the content, so only the reason goes on.
         text = str(error)

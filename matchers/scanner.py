@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class Examined:
     quality: int = 0
 
 
-QUALITY_TOO_LOW = "quality_too_low"
+QUALITY_TOO_LOW: Final = "quality_too_low"
 """Result of an item with a code that no set accepts: nothing can be said about it."""
 
 Result = Hit | Literal["quality_too_low"] | None
@@ -156,12 +156,11 @@ class Scanner:
                 held = best[row]
                 if held is None or self._preference(hit) < self._preference(held):
                     best[row] = hit
-        return [
-            hit
-            if hit is not None
-            else (QUALITY_TOO_LOW if one.code is not None and not asked[row] else None)
-            for row, (hit, one) in enumerate(zip(best, batch, strict=True))
-        ]
+        results: list[Result] = []
+        for found, one, was_asked in zip(best, batch, asked, strict=True):
+            unusable = found is None and one.code is not None and not was_asked
+            results.append(QUALITY_TOO_LOW if unusable else found)
+        return results
 
     def scan(
         self, items: Sequence[tuple[Media | None, bytes | str]], threads: int | None = None

@@ -57,8 +57,7 @@ def canonicalise(url: str) -> str:
     name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not colon:
         name, port = host, ""
-    if name.endswith("."):
-        name = name[:-1]
+    name = name.removesuffix(".")
     if not name:
         raise UrlError("not_a_url")
     authority = f"{name}:{port}" if port else name

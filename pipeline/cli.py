@@ -219,9 +219,7 @@ def scan(
     threads: Annotated[
         int, typer.Option(min=1, help="Items opened at once.", show_default="one for each core")
     ] = os.cpu_count() or 1,
-    chunk_rows: Annotated[
-        int, typer.Option(min=1, help="Items in one run of the engine.")
-    ] = 8192,
+    chunk_rows: Annotated[int, typer.Option(min=1, help="Items in one run of the engine.")] = 8192,
     batch_rows: Annotated[
         Optional[int],
         typer.Option(
@@ -248,8 +246,9 @@ def scan(
     if source.is_dir():
         declared = _declared(valid, part, encryption, account_class, consent)
     elif part is not None or consent is not None:
-        raise typer.BadParameter("--part and --consent are for directories; a manifest says it "
-                                 "row by row")
+        raise typer.BadParameter(
+            "--part and --consent are for directories; a manifest says it row by row"
+        )
     state = state_dir or Path.home() / ".local" / "state" / "sluis"
     config = scanning.ScanConfig(
         order=valid,
@@ -380,7 +379,8 @@ def indicators_build(
     effective: Annotated[
         Optional[dt.datetime],
         typer.Option(
-            formats=["%Y-%m-%d"], help="First day it may be used. [default: today]",
+            formats=["%Y-%m-%d"],
+            help="First day it may be used. [default: today]",
             show_default=False,
         ),
     ] = None,
@@ -390,9 +390,9 @@ def indicators_build(
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
     ] = 50,
-    signing_key: Annotated[
-        Path, typer.Option(help="Ed25519 private key that signs it.")
-    ] = Path("keys/centre/signing.key"),
+    signing_key: Annotated[Path, typer.Option(help="Ed25519 private key that signs it.")] = Path(
+        "keys/centre/signing.key"
+    ),
 ) -> None:
     """Build and sign an indicator set. In real use the EU Centre does this, not the provider."""
     from matchers import urls
@@ -525,9 +525,8 @@ def verification_list(
         else pb.CandidateState.Value(f"CANDIDATE_STATE_{state.upper()}")
     )
     table = Table(header_style="bold", box=None)
-    for column in ("candidate", "received", "state", "kind", "set", "indicator", "method"):
-        table.add_column(column, no_wrap=column == "candidate", overflow="fold")
-    table.add_column("distance", justify="right")
+    for column in ("candidate", "state", "kind", "matched", "how"):
+        table.add_column(column, no_wrap=column != "matched", overflow="fold")
     with _reviewer(verification, keys) as reviewer:
         count = 0
         for item in reviewer.list(value):
@@ -536,15 +535,16 @@ def verification_list(
             if as_json:
                 sys.stdout.write(json.dumps(described) + "\n")
                 continue
+            how = described["method"]
+            if how == "pdq":
+                how += f" {described['distance_bits']} bits"
             table.add_row(
-                *(
-                    str(described[name])
-                    for name in (
-                        "candidate_id", "received", "state", "kind", "set", "indicator", "method",
-                        "distance_bits",
-                    )
-                )
-            )  # fmt: skip
+                described["candidate_id"],
+                described["state"],
+                described["kind"],
+                f"{described['set']}/{described['indicator']}",
+                how,
+            )
     if not as_json:
         if count:
             out.print(table)
@@ -667,7 +667,7 @@ def _progress() -> Iterator[run.Listener]:
 
         def show(progress: run.Progress) -> None:
             nonlocal task
-            fields = {
+            fields: dict[str, Any] = {
                 "rate": progress.rows_per_second,
                 "candidates": progress.tally.candidate,
                 "failures": progress.tally.failed_total,
@@ -682,15 +682,17 @@ def _progress() -> Iterator[run.Listener]:
 
 def _plain_lines() -> run.Listener:
     last = 0.0
+    shown = -1
 
     def show(progress: run.Progress) -> None:
-        nonlocal last
+        nonlocal last, shown
         now = time.monotonic()
-        if now - last < _PLAIN_LINE_SECONDS and progress.tally.rows < progress.rows:
+        done = progress.tally.rows
+        if done == shown or (now - last < _PLAIN_LINE_SECONDS and done < progress.rows):
             return
-        last = now
+        last, shown = now, done
         err.print(
-            f"{progress.tally.rows:,} of {progress.rows:,} items, "
+            f"{done:,} of {progress.rows:,} items, "
             f"{progress.rows_per_second:,.0f} items/s, {progress.tally.candidate:,} candidates, "
             f"{progress.tally.failed_total:,} failed, {_time_left(progress)}",
             soft_wrap=True,

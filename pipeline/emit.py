@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -64,9 +64,8 @@ class Emitter:
             VerificationRefused: it does not accept this caller.
         """
         try:
-            reply = health_pb2_grpc.HealthStub(self._channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS
-            )
+            health: Any = health_pb2_grpc.HealthStub(self._channel)
+            reply = health.Check(health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS)
         except grpc.RpcError as error:
             raise wrapped(error, self._address) from None
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
@@ -92,7 +91,7 @@ class Emitter:
             if len(reply.results) != len(part):
                 raise VerificationRefused(
                     f"verification at {self._address} answered {len(reply.results)} results for "
-                    f"{len(part)} candidates: it is not a Sluis verification service of this version"
+                    f"{len(part)} candidates: it is no verification service of this version"
                 )
             results.extend(reply.results)
         return results

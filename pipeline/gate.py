@@ -94,16 +94,14 @@ def gate(
 def _is(column: pa.Array, values: list[str]) -> npt.NDArray[np.bool_]:
     """Where the column holds one of `values`; null is none of them."""
     found = pc.is_in(column, value_set=pa.array(values, pa.string()), skip_nulls=True)
-    return found.to_numpy(zero_copy_only=False).astype(bool)
+    return _mask(found)
 
 
 def _nowhere(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     return np.zeros(rows.num_rows, bool)
 
 
-def _outside_period(
-    uploaded_at: pa.Array, order: Order, today: dt.date
-) -> npt.NDArray[np.bool_]:
+def _outside_period(uploaded_at: pa.Array, order: Order, today: dt.date) -> npt.NDArray[np.bool_]:
     """Where the order does not hold today, or the upload falls outside it.
 
     What was uploaded before the order began is hosted content and covered, unless the order says
@@ -113,12 +111,16 @@ def _outside_period(
         return np.ones(len(uploaded_at), bool)
     after_end = dt.datetime.combine(order.valid_until + dt.timedelta(days=1), dt.time(), dt.UTC)
     late = pc.fill_null(pc.greater_equal(uploaded_at, _instant(after_end)), False)
-    outside = late.to_numpy(zero_copy_only=False).astype(bool)
+    outside = _mask(late)
     if order.uploaded_from is not None:
         start = dt.datetime.combine(order.uploaded_from, dt.time(), dt.UTC)
         early = pc.fill_null(pc.less(uploaded_at, _instant(start)), True)
-        outside |= early.to_numpy(zero_copy_only=False).astype(bool)
+        outside |= _mask(early)
     return outside
+
+
+def _mask(array: pa.BooleanArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.bool_)
 
 
 def _instant(value: dt.datetime) -> pa.Scalar:

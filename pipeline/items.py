@@ -46,7 +46,7 @@ OUTCOMES: Final = pa.schema(
         pa.field("candidate", pa.binary()),
     ]
 )
-"""A row's one outcome. `candidate` is the sealed message of a hit: nobody on the way can read it."""
+"""A row's one outcome. `candidate` is the sealed message of a hit, unreadable on the way."""
 
 FAILED: Final = pa.schema(
     [

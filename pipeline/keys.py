@@ -130,9 +130,7 @@ def order_context(order_reference: str, policy: Policy) -> Context:
     return Context(vouchers.order_id(order_reference), 0, KEY_VERSION, policy.policy_id)
 
 
-def make(
-    folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
-) -> list[Path]:
+def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime) -> list[Path]:
     """Make a working set of keys and certificates for one deployment.
 
     Args:

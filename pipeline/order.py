@@ -95,7 +95,8 @@ class Order(_Part):
     valid_from: dt.date = Field(description="Give the first day of the order as YYYY-MM-DD.")
     valid_until: dt.date = Field(description="Give the last day of the order as YYYY-MM-DD.")
     uploaded_from: dt.date | None = Field(
-        default=None, description="Give the first upload day covered as YYYY-MM-DD, or leave it out."
+        default=None,
+        description="Give the first upload day covered as YYYY-MM-DD, or leave it out.",
     )
     prior_known_order: Text | None = Field(
         default=None, description="Give the reference of the earlier order on known material."
@@ -251,8 +252,9 @@ def _defect(
     field: str, message: str, remedy: str, category: str = "manifest_error"
 ) -> PydanticCustomError:
     return PydanticCustomError(
-        "order", "{message}", {"message": message, "remedy": remedy, "field": field,
-                               "category": category}
+        "order",
+        "{message}",
+        {"message": message, "remedy": remedy, "field": field, "category": category},
     )
 
 
@@ -260,9 +262,7 @@ def _problem(fault: Any) -> Problem:
     """One pydantic fault -> field, message and remedy."""
     if fault["type"] == "order":
         context = fault["ctx"]
-        return Problem(
-            context["field"], context["category"], context["message"], context["remedy"]
-        )
+        return Problem(context["field"], context["category"], context["message"], context["remedy"])
     path = [part for part in fault["loc"] if isinstance(part, str)]
     field = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "missing":

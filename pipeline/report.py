@@ -89,13 +89,12 @@ def _duration(report: dict[str, Any]) -> float:
         return 0.0
     first = max(report["started_at"], min(times) - 60)
     gaps = [b - a for a, b in zip([first, *times], times, strict=False)]
-    return sum(gap for gap in gaps if gap < 60)
+    return float(sum(gap for gap in gaps if gap < 60))
 
 
 def _rate(report: dict[str, Any]) -> float:
     seconds = _duration(report)
-    rows: int = report["tally"]["rows"]
-    return rows / seconds if seconds > 0 else 0.0
+    return float(report["tally"]["rows"] / seconds) if seconds > 0 else 0.0
 
 
 def _day_and_time(seconds: float) -> str:
@@ -179,13 +178,13 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
     palette = ["#b3452c", "#2f6690", "#7a5c99", "#4c7a5b", "#c98a1b"]
     floor: Counter[int] = Counter()
     for number, (set_id, counts) in enumerate(sorted(by_set.items())):
-        bits = sorted(counts)
-        values = [counts[b] for b in bits]
-        base = [floor[b] for b in bits]
-        axes.bar(bits, values, bottom=base, label=set_id, color=palette[number % 5], width=0.85)
+        found = sorted(counts)
+        values = [counts[distance] for distance in found]
+        base = [floor[distance] for distance in found]
+        axes.bar(found, values, bottom=base, label=set_id, color=palette[number % 5], width=0.85)
         floor += counts
-    radius = max((s["radius_bits"] for s in sets), default=0)
-    axes.set_xlim(-1, max(radius, max(floor)) + 1.5)
+    widest = max([*(s["radius_bits"] for s in sets), *floor])
+    axes.set_xlim(-1, widest + 1.5)
     axes.set_xlabel("Hamming distance in bits (0 for exact methods)")
     axes.set_ylabel("candidates")
     axes.yaxis.get_major_locator().set_params(integer=True)

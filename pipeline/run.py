@@ -160,9 +160,7 @@ def _run_chunk(
 ) -> None:
     """Run the engine over what is left of a chunk, watching its outcomes, then close the chunk."""
     outcomes = run_folder / "outcomes"
-    wanted = {
-        one.name: one for one in scan.slices(snapshot.path, chunk, rows, batch_rows)
-    }
+    wanted = {one.name: one for one in scan.slices(snapshot.path, chunk, rows, batch_rows)}
     counted = _Counted(outcomes, wanted, progress)
     before = progress.tally.rows
     counted.look()  # what an earlier session has finished

@@ -195,10 +195,8 @@ def _manifest(path: Path) -> Iterator[pa.RecordBatch]:
     else:
         rows = _json_rows(path)
     base = path.resolve().parent
-    number = 0
     held: list[dict[str, Any]] = []
-    for row in rows:
-        number += 1
+    for number, row in enumerate(rows, 1):
         uri = row.get("uri")
         if isinstance(uri, str) and uri and "://" not in uri:
             row["uri"] = str(base / uri)
@@ -310,7 +308,11 @@ def _validate(source: Path, batch: pa.RecordBatch, before: int) -> None:
     refuse(pc.equal(ids, ""), "item_id", "is empty")
     for name in ("item_id", "account_id"):
         column = pc.fill_null(batch[name], "")
-        refuse(pc.greater(pc.binary_length(column), MAX_ID_BYTES), name, f"exceeds {MAX_ID_BYTES} bytes")
+        refuse(
+            pc.greater(pc.binary_length(column), MAX_ID_BYTES),
+            name,
+            f"exceeds {MAX_ID_BYTES} bytes",
+        )
         refuse(pc.match_substring_regex(column, r"[\x00-\x1f\x7f]"), name, "has control characters")
     for name, allowed in ITEM_VALUES.items():
         wrong = pc.and_(

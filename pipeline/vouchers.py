@@ -4,12 +4,13 @@ A hit leaves the scan as a candidate that nobody on the way can read or name. De
 
     enc(parts)    each part as u32 big-endian length and bytes: injective
     order_id      SHA-256(enc("sluis/v1/order", reference))[:16]
-    policy        SHA-256(enc("sluis/v1/policy", k, enc(streams), group_by, epoch_days, clusters))[:16]
+    policy        SHA-256(enc("sluis/v1/policy", k, enc(streams), group_by, epoch_days,
+                  cluster_map))[:16]
     ctx           enc(order_id, epoch u32, key_version u32, policy)
     A             HMAC-SHA-256(K_e, enc("sluis/v1/account", ctx, group unit))
     candidate_id  HMAC-SHA-256(A, enc("sluis/v1/cid", enc(stream, unit), …))[:16]
-    direct seal   HPKE-Base.Seal(pk_verifier, info = enc("sluis/v1/inner", ctx, hit_day, tag, candidate_id),
-                                 pad(payload)), with an empty tag
+    direct seal   HPKE-Base.Seal(pk_verifier, info, pad(payload)) with
+                  info = enc("sluis/v1/inner", ctx, hit_day, empty tag, candidate_id)
     token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, nonce])      (RFC 5297)
 
 Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
@@ -189,7 +190,9 @@ def open_token(token_key: bytes, label: str, context: Context, token: bytes) -> 
         padded = AESSIV(token_key).decrypt(token[16:], _token_data(label, context, nonce))
         return _unpad(padded).decode()
     except (InvalidTag, ValueError):
-        raise Unsealable("the token does not open: another key, order or kind, or altered") from None
+        raise Unsealable(
+            "the token does not open: another key, order or kind, or altered"
+        ) from None
 
 
 def _inner_info(context: Context, day: int, candidate: bytes) -> bytes:

@@ -17,17 +17,20 @@ from pathlib import Path
 from grpc_tools import protoc
 
 PROTO = Path(__file__).parent
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 TARGET = PROTO.parent / "pipeline" / "rpc" / "sluis"
 
 
 def generate(folder: Path) -> None:
     """Write the stubs of every .proto below PROTO into `folder`."""
+    beside = Path(sys.executable).parent
     well_known = resources.files("grpc_tools") / "_proto"
     sources = sorted(path.relative_to(PROTO).as_posix() for path in PROTO.rglob("*.proto"))
     with tempfile.TemporaryDirectory() as made:
         status = protoc.main(
             [
                 "protoc",
+                *(f"--plugin={name}={beside / name}" for name in PLUGINS),
                 f"-I{PROTO}",
                 f"-I{well_known}",
                 f"--python_out={made}",

@@ -10,6 +10,12 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+import numpy.typing as npt
+
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
 
 WORDS = 16
 BUCKETS = 65_536
@@ -18,7 +24,7 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_njit
-def _popcount(value):  # type: ignore[no-untyped-def]
+def _popcount(value: np.uint64) -> np.int64:
     """Bits set in a uint64 (Hacker's Delight, figure 5-2); LLVM turns it into popcnt."""
     value = value - ((value >> np.uint64(1)) & np.uint64(0x5555555555555555))
     value = (value & np.uint64(0x3333333333333333)) + (
@@ -29,7 +35,7 @@ def _popcount(value):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def build_tables(words, starts, postings):  # type: ignore[no-untyped-def]
+def build_tables(words: U16, starts: U32, postings: U32) -> None:
     """Fill 16 tables in compressed sparse rows by counting sort.
 
     Args:
@@ -48,13 +54,13 @@ def build_tables(words, starts, postings):  # type: ignore[no-untyped-def]
         for b in range(BUCKETS + 1):
             starts[t, b] = counts[b]
         for i in range(n):
-            b = np.int64(words[i, t])
-            postings[t, counts[b]] = i
-            counts[b] += 1
+            bucket = np.int64(words[i, t])
+            postings[t, counts[bucket]] = i
+            counts[bucket] += 1
 
 
 @_njit
-def flips_within(distance):  # type: ignore[no-untyped-def]
+def flips_within(distance: int) -> U16:
     """Every uint16 with at most `distance` bits set."""
     found = np.empty(BUCKETS, np.uint16)
     n = 0
@@ -66,15 +72,27 @@ def flips_within(distance):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def search(  # type: ignore[no-untyped-def]
-    words, lanes, starts, postings, query_words, query_lanes, flips, radius, first, out
-):
+def search(
+    words: U16,
+    lanes: U64,
+    starts: U32,
+    postings: U32,
+    query_words: U16,
+    query_lanes: U64,
+    flips: U16,
+    radius: int,
+    first: int,
+    out: I64,
+) -> tuple[int, int]:
     """Report every (query, row) within `radius` for the queries from `first` on.
 
     Args:
-        words: uint16 [n, 16], the codes; lanes: uint64 [n, 4], the same bytes.
-        starts: and postings: as `build_tables` filled them.
-        query_words: uint16 [m, 16]; query_lanes: uint64 [m, 4].
+        words: uint16 [n, 16], the codes.
+        lanes: uint64 [n, 4], the same bytes.
+        starts: as `build_tables` filled it.
+        postings: as `build_tables` filled it.
+        query_words: uint16 [m, 16], the queries.
+        query_lanes: uint64 [m, 4], the same bytes.
         flips: uint16 [f], from flips_within(radius // 16).
         radius: in bits, inclusive.
         first: the first query to answer.

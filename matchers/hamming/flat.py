@@ -25,6 +25,9 @@ class FlatIndex:
         self, queries: npt.NDArray[np.uint8], radius: int
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Query, row and distance of every pair within `radius` bits (inclusive)."""
+        # One thread: items are worked on in parallel, and FAISS's own threads would spin between
+        # calls on the cores that decode. The setting is the calling thread's own.
+        faiss.omp_set_num_threads(1)
         starts, distances, rows = self._index.range_search(
             np.ascontiguousarray(queries), radius + 1
         )

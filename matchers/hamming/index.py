@@ -153,7 +153,7 @@ class HammingIndex:
                 digests[name] = _sha256(path)
             header = {"format": FORMAT, "codes": len(self), "sha256": digests}
             (unfinished / "header.json").write_text(json.dumps(header, indent=2) + "\n")
-            os.rename(unfinished, folder)
+            os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
 
     @classmethod
     def open(cls, folder: Path | str, *, verify: bool = True) -> Self:

@@ -127,10 +127,7 @@ class VersionLedger:
                         "here before with other contents; a change needs a new version"
                     )
             used.update(
-                {
-                    m.set_id: {"version": m.version, "data_sha256": m.data_sha256}
-                    for m in manifests
-                }
+                {m.set_id: {"version": m.version, "data_sha256": m.data_sha256} for m in manifests}
             )
             on_disk.fsync_json(self._path, used)
 

@@ -18,6 +18,10 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
 
 STRIP = 16  # rows walked together: one AVX-512 register of float32, two of AVX2
 
@@ -25,7 +29,7 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_njit
-def _luma_strip(pixels, first, count, strip):  # type: ignore[no-untyped-def]
+def _luma_strip(pixels: U8, first: int, count: int, strip: F32) -> None:
     """Luma of `count` rows from `first`, transposed into strip[x, row]; grey is its own luma.
 
     (299 r + 587 g + 114 b) / 1000, one rounding to float32: equal for every colour to what
@@ -49,7 +53,7 @@ def _luma_strip(pixels, first, count, strip):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def _box_along_rows(strip, out, window):  # type: ignore[no-untyped-def]
+def _box_along_rows(strip: F32, out: F32, window: int) -> None:
     """Running mean over `window` samples along x, for all STRIP rows at once.
 
     Same four phases and operation order as box1DFloat in downscaling.cpp.
@@ -94,7 +98,7 @@ def _box_along_rows(strip, out, window):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def _column_step(total, ring, arriving, row, out, height):  # type: ignore[no-untyped-def]
+def _column_step(total: F32, ring: F32, arriving: int, row: F32, out: F32, height: int) -> bool:
     """Feed the column box one arriving row (or, past the end, none): True if `out` was filled.
 
     The state is `total` (running sums) and `ring` (the last `window` rows). Row `arriving`
@@ -132,7 +136,7 @@ def _column_step(total, ring, arriving, row, out, height):  # type: ignore[no-un
 
 
 @_njit
-def _downsample(pixels, out):  # type: ignore[no-untyped-def]
+def _downsample(pixels: U8, out: F32) -> None:
     """Pixels -> the reference's 64 x 64 float32 plane.
 
     Args:
@@ -175,9 +179,9 @@ def _downsample(pixels, out):  # type: ignore[no-untyped-def]
             if filled == STRIP or (arriving == end and filled > 0):
                 _box_along_rows(blurred, strip, row_window)
                 for j in range(64):
-                    x = np.int64(((j + 0.5) * width) / 64)
+                    column = int(((j + 0.5) * width) / 64)
                     for w in range(filled):
-                        narrow[done + w, j] = strip[x, w]
+                        narrow[done + w, j] = strip[column, w]
                 done += filled
                 filled = 0
 
@@ -189,7 +193,7 @@ def _downsample(pixels, out):  # type: ignore[no-untyped-def]
     for step in range(end):
         row_in = narrow[min(step, height - 1)]
         if _column_step(totals, ring, step, row_in, centre_row, height):
-            while kept < 64 and np.int64(((kept + 0.5) * height) / 64) == done:
+            while kept < 64 and int(((kept + 0.5) * height) / 64) == done:
                 for j in range(64):
                     out[kept, j] = centre_row[j]
                 kept += 1
@@ -197,7 +201,7 @@ def _downsample(pixels, out):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def _copy_64(pixels, out):  # type: ignore[no-untyped-def]
+def _copy_64(pixels: U8, out: F32) -> None:
     """A 64 x 64 input is taken as it is: the reference does not filter it."""
     strip = np.empty((64, STRIP), np.float32)
     for first in range(0, 64, STRIP):
@@ -208,22 +212,22 @@ def _copy_64(pixels, out):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def _quality(plane):  # type: ignore[no-untyped-def]
+def _quality(plane: F32) -> int:
     """Sum of truncated gradients / 90, capped at 100 (computePDQImageDomainQualityMetric)."""
     hundred = np.float32(100)
     most = np.float32(255)
     gradients = 0
     for i in range(63):
         for j in range(64):
-            gradients += abs(np.int32(((plane[i, j] - plane[i + 1, j]) * hundred) / most))
+            gradients += abs(int(((plane[i, j] - plane[i + 1, j]) * hundred) / most))
     for i in range(64):
         for j in range(63):
-            gradients += abs(np.int32(((plane[i, j] - plane[i, j + 1]) * hundred) / most))
+            gradients += abs(int(((plane[i, j] - plane[i, j + 1]) * hundred) / most))
     return min(gradients // 90, 100)
 
 
 @_njit
-def _dct_16(plane, basis, coefficients):  # type: ignore[no-untyped-def]
+def _dct_16(plane: F32, basis: F32, coefficients: F32) -> None:
     """B = D A D^T over frequencies 1..16, float32, summed over k in order (dct64To16).
 
     Args:
@@ -246,7 +250,7 @@ def _dct_16(plane, basis, coefficients):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def _pack(coefficients, code):  # type: ignore[no-untyped-def]
+def _pack(coefficients: F32, code: U8) -> None:
     """Bit = coefficient > lower median; first byte = row 15, columns 15..8, as in the hex form.
 
     The median is the 128th smallest value, what the reference's Torben search finds.
@@ -263,17 +267,18 @@ def _pack(coefficients, code):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def plane_of(pixels, plane):  # type: ignore[no-untyped-def]
+def plane_of(pixels: U8, plane: F32) -> int:
     """Pixels -> 64 x 64 plane -> quality. See `_downsample` for the arguments."""
     if pixels.shape[0] == 64 and pixels.shape[1] == 64:
         _copy_64(pixels, plane)
     else:
         _downsample(pixels, plane)
-    return _quality(plane)
+    quality: int = _quality(plane)
+    return quality
 
 
 @_njit
-def hash_plane(plane, basis, code):  # type: ignore[no-untyped-def]
+def hash_plane(plane: F32, basis: F32, code: U8) -> None:
     """64 x 64 plane -> code (uint8 [32], filled)."""
     coefficients = np.empty((16, 16), np.float32)
     _dct_16(plane, basis, coefficients)
@@ -281,7 +286,7 @@ def hash_plane(plane, basis, code):  # type: ignore[no-untyped-def]
 
 
 @_njit
-def hash_plane_dihedral(plane, basis, codes):  # type: ignore[no-untyped-def]
+def hash_plane_dihedral(plane: F32, basis: F32, codes: U8) -> None:
     """64 x 64 plane -> eight codes (uint8 [8, 32], filled) from one DCT.
 
     A flip of the picture changes the sign of every second coefficient, a transposition swaps

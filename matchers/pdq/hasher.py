@@ -71,7 +71,8 @@ class PdqBatch:
 
     def hex(self, row: int) -> str:
         """The row's code as 64 lower-case hex digits, as ThreatExchange lists write it."""
-        return self.codes[row].tobytes().hex()
+        code: bytes = self.codes[row].tobytes()
+        return code.hex()
 
 
 def hash_images(

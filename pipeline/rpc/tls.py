@@ -114,7 +114,7 @@ class Identity:
             ) from error
 
 
-class RoleInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class RoleInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call through only if the caller's certificate has a role that may make it."""
 
     def __init__(self, allowed: dict[str, frozenset[str]]) -> None:

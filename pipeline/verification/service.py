@@ -75,7 +75,8 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         ]
         # The queue may be full: waiting for a place must not hold up the event loop.
         future = await asyncio.to_thread(self._store.add, kept)
-        fresh = iter(await asyncio.wrap_future(future))
+        is_new: list[bool] = await asyncio.wrap_future(future)
+        fresh = iter(is_new)
         results = []
         for candidate, fault in zip(request.candidates, faults, strict=True):
             result = candidate_service_pb2.CandidateResult(candidate_id=candidate.candidate_id)

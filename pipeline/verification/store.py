@@ -145,9 +145,7 @@ class Store:
 
         return self._submit(work)
 
-    def decide(
-        self, candidate_id: bytes, value: str, reviewer: str, reason: str
-    ) -> Future[Stored]:
+    def decide(self, candidate_id: bytes, value: str, reviewer: str, reason: str) -> Future[Stored]:
         """Record a verdict, once; the same one by the same reviewer again changes nothing.
 
         The future fails with `NotFound` or `AlreadyDecided`.
@@ -288,7 +286,7 @@ def _one(connection: sqlite3.Connection, candidate_id: bytes) -> Stored:
     return _stored(row)
 
 
-def _stored(row: tuple[int, bytes, str, int, str, str, str, int]) -> Stored:
+def _stored(row: tuple[int, bytes, str, int, str | None, str, str, int]) -> Stored:
     sequence, message, state, received_at, value, reviewer, reason, decided_at = row
     verdict = None if value is None else Verdict(value, reviewer, reason, decided_at)
     return Stored(sequence, message, state, received_at, verdict)

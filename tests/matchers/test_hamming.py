@@ -106,7 +106,8 @@ def test_the_flat_index_alone_equals_brute_force(data, radius):
     held, queries = data
     found = FlatIndex(held).search(queries, radius)
     assert sorted(zip(*(a.tolist() for a in found), strict=True)) == sorted(
-        (query, row, distance) for query, row, distance in hamming_naive.search(held, queries, radius)
+        (query, row, distance)
+        for query, row, distance in hamming_naive.search(held, queries, radius)
     )
 
 

@@ -424,7 +424,12 @@ def test_an_orientation_that_does_not_exist_changes_nothing(orientation):
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize(
     "garbage",
-    [b"Exif\0\0", b"Exif\0\0garbage!", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\0"],
+    [
+        b"Exif\0\0",
+        b"Exif\0\0garbage!",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0",
+    ],
 )
 def test_unreadable_exif_leaves_the_picture_as_stored(garbage):
     """Broken metadata is no reason to refuse a picture that can be shown."""

@@ -148,7 +148,9 @@ host = st.one_of(
 )
 piece = st.one_of(
     st.text("abcAZ09-._~!$&'()*+,;=:@ /\\|^`{}\"<>[]é漢", max_size=6),
-    st.sampled_from(["%41", "%7e", "%2F", "%2f", "%25", "%", "%4", "%zz", "%2e", "%c3%A9", "..", "."]),
+    st.sampled_from(
+        ["%41", "%7e", "%2F", "%2f", "%25", "%", "%4", "%zz", "%2e", "%c3%A9", "..", "."]
+    ),
 )
 pieces = st.lists(piece, max_size=6).map("".join)
 addresses = st.builds(

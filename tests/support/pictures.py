@@ -31,9 +31,7 @@ def picture(kind: str, height: int, width: int, seed: int) -> np.ndarray:
         return smooth(height, width, seed)
     if kind == "gradient":
         slopes = random.uniform(-255, 255, (2, 3))
-        plane = (
-            y[..., None] / max(height, 2) * slopes[0] + x[..., None] / max(width, 2) * slopes[1]
-        )
+        plane = y[..., None] / max(height, 2) * slopes[0] + x[..., None] / max(width, 2) * slopes[1]
         return np.clip(plane + random.uniform(0, 255), 0, 255).astype(np.uint8)
     if kind == "flat":
         return np.tile(random.integers(0, 256, 3, dtype=np.uint8), (height, width, 1))
@@ -63,7 +61,11 @@ def smooth(height: int = 240, width: int = 320, seed: int = 7) -> np.ndarray:
         field += weight * np.cos(wave[..., None] + phase)
     field = 128 + 110 * field / np.abs(field).max()
     for _ in range(5):
-        cy, cx, radius = random.uniform(0.1, 0.9), random.uniform(0.1, 0.9), random.uniform(0.04, 0.2)
+        cy, cx, radius = (
+            random.uniform(0.1, 0.9),
+            random.uniform(0.1, 0.9),
+            random.uniform(0.04, 0.2),
+        )
         inside = (y - cy) ** 2 + (x - cx) ** 2 < radius**2
         field[inside] = random.uniform(0, 255, 3)
     return np.clip(np.rint(field), 0, 255).astype(np.uint8)
@@ -132,9 +134,7 @@ def png(
     )
 
 
-def tiff(
-    entries: dict[int, tuple[int, int]], strip: bytes
-) -> bytes:
+def tiff(entries: dict[int, tuple[int, int]], strip: bytes) -> bytes:
     """Write a little-endian TIFF by hand (TIFF 6.0, section 2).
 
     Args:
