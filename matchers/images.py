@@ -154,26 +154,3 @@ def _decode_errors(reason: str) -> Iterator[None]:
         if reason == "corrupt" and ("truncated" in text or "incomplete" in text):
             raise DecodeError("truncated") from None
         raise DecodeError(reason) from None
-
-
-def sniff(head: bytes) -> str | None:
-    """The format a file's first bytes claim, or None: one of `FORMATS`.
-
-    Args:
-        head: the first 32 bytes or more.
-    """
-    if head.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if head[:6] in (b"GIF87a", b"GIF89a"):
-        return "GIF"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[:4] in (b"II*\x00", b"MM\x00*"):
-        return "TIFF"
-    if head[:2] == b"BM":
-        return "BMP"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return "AVIF"
-    return None

@@ -127,7 +127,7 @@ def _figure(height: float) -> tuple[Any, Any]:
             "grid.color": "#e4e8ec",
         }
     )
-    figure, axes = plt.subplots(figsize=(7.2, height), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, height), layout="constrained")
     return figure, axes
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import logging
 import os
 import shutil
 import threading
@@ -316,7 +315,7 @@ def _about(source: Path, config: ScanConfig, resources: scan.Resources) -> dict[
     return {
         "order": config.order.reference,
         "source": str(source.resolve()),
-        "source_sha256": sources.fingerprint(source) if source.exists() else None,
+        "source_sha256": sources.fingerprint(source),
         "indicator_sets": [
             {
                 "set_id": s.manifest.set_id,
@@ -333,20 +332,22 @@ def _about(source: Path, config: ScanConfig, resources: scan.Resources) -> dict[
 
 
 def _cause(error: BaseException, run_folder: Path) -> SluisError:
-    """The engine wraps what a step raised into text; name it again."""
-    text = str(error)
+    """Name again what a step raised: engines re-create it, or only hand its text on."""
     again = f"Start the same command again to go on from where it stopped ({run_folder})."
-    if "RunInterrupted" in text:
+
+    def is_a(kind: type[SluisError]) -> bool:
+        return isinstance(error, kind) or kind.__name__ in str(error)
+
+    if is_a(RunInterrupted):
         return RunInterrupted(f"stopped on request. {again}")
-    if "VerificationUnreachable" in text:
+    if is_a(VerificationUnreachable):
         return VerificationUnreachable(
             f"verification stopped answering, after bounded retries; nothing is lost. {again}"
         )
-    logging.getLogger(__name__).debug("engine failure", exc_info=error)
-    kind = text.strip().splitlines()[-1].partition(":")[0] if text.strip() else type(error).__name__
+    # The text may quote an item, so only the kind goes into the message.
     return SluisError(
-        f"the scan failed with {kind}; run with --debug for the trace. {again} If it fails again, "
-        "report it"
+        f"the scan failed ({type(error).__name__}); --debug shows the trace. {again} If it fails "
+        "again, report it"
     )
 
 
@@ -380,7 +381,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 def _locked(run_folder: Path) -> Iterator[None]:
     """One process at a time in a run folder."""
     try:
-        run_folder.mkdir(parents=True, exist_ok=True)
+        run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = open(run_folder / ".lock", "w")  # noqa: SIM115 - held until the run ends
     except OSError as error:
         raise RunRefused(f"{run_folder} cannot be used as a run folder: {error}") from error

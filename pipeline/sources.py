@@ -86,8 +86,8 @@ def take(source: Path, path: Path, *, chunk_rows: int, declared: Declared | None
         if declared is None:
             raise SourceRefused(f"{source} is a directory: state its part of the service")
         batches = _directory(source, declared)
-    elif not source.exists():
-        raise SourceRefused(f"{source} does not exist: give a directory or a manifest")
+    elif not source.is_file():
+        raise _absent(source)
     elif source.suffix.lower() in MANIFEST_SUFFIXES:
         batches = _manifest(source)
     else:
@@ -120,11 +120,20 @@ def fingerprint(source: Path) -> str | None:
     """SHA-256 of a manifest file, to recognise a changed one when a run is resumed.
 
     None for a directory, whose files come and go: there the snapshot holds.
+
+    Raises:
+        SourceRefused: there is no such source.
     """
     if source.is_dir():
         return None
+    if not source.is_file():
+        raise _absent(source)
     with open(source, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _absent(source: Path) -> SourceRefused:
+    return SourceRefused(f"{source} does not exist: give a directory or a manifest")
 
 
 # --- directories ----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ RADII = (0, 1, 15, 16, 30, 31, 32, 47, 48, 63, 64)
 
 
 def codes(n: int, seed: int) -> np.ndarray:
-    """n random codes."""
+    """Random codes, uint8 [n, 32]."""
     return np.random.default_rng(seed).integers(0, 256, (n, limits.PDQ_BYTES), dtype=np.uint8)
 
 
@@ -62,13 +62,6 @@ def each_path(request, monkeypatch):
 
 # --- search -----------------------------------------------------------------------------------
 
-clustered = st.builds(
-    lambda centres, seed, spread: _clustered(centres, seed, spread),
-    st.integers(1, 4),
-    st.integers(0, 2**32 - 1),
-    st.sampled_from([1, 8, 20, 40, 90]),
-)
-
 
 def _clustered(centres: int, seed: int, spread: int) -> tuple[np.ndarray, np.ndarray]:
     """Codes and queries around a few centres, with repeats, so that every radius has hits."""
@@ -86,6 +79,11 @@ def _clustered(centres: int, seed: int, spread: int) -> tuple[np.ndarray, np.nda
     held = around(int(random.integers(1, 60)))
     held = np.concatenate([held, held[: len(held) // 3]])
     return held, around(int(random.integers(1, 8)))
+
+
+clustered = st.builds(
+    _clustered, st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([1, 8, 20, 40, 90])
+)
 
 
 @settings(SEEDED, max_examples=150)
@@ -381,7 +379,7 @@ def test_another_format_version_is_refused_with_the_remedy(saved, other):
     """The message names both versions and says to build again."""
     folder, _ = saved
     change_header(folder, format=other)
-    with pytest.raises(IndexFormatError, match="this version reads.*build the index again"):
+    with pytest.raises(IndexFormatError, match=r"this version reads.*build the index again"):
         HammingIndex.open(folder)
 
 

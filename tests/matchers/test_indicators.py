@@ -41,7 +41,7 @@ TRUSTED = [CENTRE.public_key()]
 
 
 def values(algorithm: str, n: int = 5, seed: int = 1) -> list[bytes]:
-    """n random values of an algorithm's length."""
+    """Random values of an algorithm's length."""
     random = np.random.default_rng(seed)
     return [random.bytes(VALUE_BYTES[algorithm]) for _ in range(n)]
 
@@ -507,7 +507,7 @@ def sign_as_it_is(folder: Path, signed: bytes, data: bytes) -> None:
 def test_signed_data_of_another_schema_is_refused(tmp_path):
     """A file whose columns are not those of the manifest's algorithm is refused, though signed."""
     write(tmp_path / "set", manifest("pdq"), rows("sha1", values("sha1")), CENTRE)
-    with pytest.raises(SetAltered, match="does not hold what manifest.json says"):
+    with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
         load(tmp_path / "set", TRUSTED, today=TODAY)
 
 
@@ -516,7 +516,7 @@ def test_signed_data_with_another_number_of_rows_is_refused(folder, tmp_path):
     data = (folder / "indicators.arrow").read_bytes()
     promised = manifest("pdq", rows=6, data_sha256=hashlib.sha256(data).hexdigest())
     sign_as_it_is(tmp_path / "careless", promised.to_bytes(), data)
-    with pytest.raises(SetAltered, match="does not hold what manifest.json says"):
+    with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
         load(tmp_path / "careless", TRUSTED, today=TODAY)
 
 

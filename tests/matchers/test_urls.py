@@ -35,7 +35,7 @@ CANONICAL = [
     (1, "http://example.com/é?é", "http://example.com/%C3%A9?%C3%A9"),
     (1, "http://bücher.example/", "http://xn--bcher-kva.example/"),
     (1, "http://BÜCHER.example/", "http://xn--bcher-kva.example/"),
-    (1, "http://ｅｘａｍｐｌｅ.com/", "http://example.com/"),
+    (1, "http://\uff45\uff58ample.com/", "http://example.com/"),  # full-width letters
     (1, "http://0x7f.1/", "http://127.0.0.1/"),
     (1, "http://[2001:DB8:0:0::1]/", "http://[2001:db8::1]/"),
     (1, "http://[::1]:8080/a", "http://[::1]:8080/a"),
@@ -134,7 +134,7 @@ def test_the_length_limit_is_inclusive_and_counts_bytes():
     longest = "http://example.com/" + "a" * (limits.MAX_URL_BYTES - 19)
     assert urls.canonicalise(longest) == longest
     for url in (longest + "a", longest[:-1] + "é"):
-        with pytest.raises(UrlError, match="^too_long$"):
+        with pytest.raises(UrlError, match=r"^too_long$"):
             urls.canonicalise(url)
 
 
@@ -158,7 +158,7 @@ addresses = st.builds(
     st.sampled_from(["http", "https", "HTTP", "hTTps"]),
     st.sampled_from(["", "", "user@", "user:pw@"]),
     host,
-    st.sampled_from(["", "."]),
+    st.sampled_from(["", ".", ".."]),
     st.sampled_from(["", ":80", ":443", ":8080"]),
     pieces.map("/{}".format),
     st.one_of(st.just(""), pieces.map("?{}".format)),
@@ -225,10 +225,12 @@ def test_a_canonical_url_has_nothing_left_to_normalise(url):
 @example("http://example.com/\ud800")
 def test_any_text_has_a_canonical_form_or_a_reason(text):
     """Whatever is posted as a URL, nothing but a `UrlError` with a known reason comes out."""
+    reason = None
     try:
         urls.canonicalise(text)
     except UrlError as error:
-        assert error.reason in ("too_long", "not_a_url", "not_http")
+        reason = error.reason
+    assert reason in (None, "too_long", "not_a_url", "not_http")
 
 
 @settings(SEEDED, max_examples=100)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-_ONES = np.array([bin(value).count("1") for value in range(256)], np.int64)
-
 
 def distances(query: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Bits in which each of `codes` (uint8 [n, 32]) differs from `query` (uint8 [32])."""
-    return _ONES[codes ^ query].sum(axis=1)
+    return np.unpackbits(codes ^ query, axis=1).sum(axis=1, dtype=np.int64)
 
 
 def search(codes: np.ndarray, queries: np.ndarray, radius: int) -> list[tuple[int, int, int]]:

@@ -26,25 +26,25 @@ def picture(kind: str, height: int, width: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     if kind == "noise":
-        return random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    if kind == "smooth":
-        return smooth(height, width, seed)
-    if kind == "gradient":
+        pixels = random.integers(0, 256, (height, width, 3))
+    elif kind == "smooth":
+        pixels = smooth(height, width, seed)
+    elif kind == "gradient":
         slopes = random.uniform(-255, 255, (2, 3))
-        plane = y[..., None] / max(height, 2) * slopes[0] + x[..., None] / max(width, 2) * slopes[1]
-        return np.clip(plane + random.uniform(0, 255), 0, 255).astype(np.uint8)
-    if kind == "flat":
-        return np.tile(random.integers(0, 256, 3, dtype=np.uint8), (height, width, 1))
-    if kind == "saturated":
-        return (random.integers(0, 2, (height, width, 3)) * 255).astype(np.uint8)
-    if kind == "near_ties":  # flat but for single steps: coefficients crowd around the median
-        base = random.integers(1, 255, 3)
-        return (base + random.integers(-1, 2, (height, width, 3))).astype(np.uint8)
-    if kind == "stripes":
-        period = random.integers(1, 40)
-        plane = ((x if seed % 2 else y) // period) % 2 * 255
-        return np.repeat(plane[..., None], 3, axis=2).astype(np.uint8)
-    raise ValueError(kind)
+        plane = y[..., None] / height * slopes[0] + x[..., None] / width * slopes[1]
+        pixels = np.clip(plane + random.uniform(0, 255), 0, 255)
+    elif kind == "flat":
+        pixels = np.tile(random.integers(0, 256, 3), (height, width, 1))
+    elif kind == "saturated":
+        pixels = random.integers(0, 2, (height, width, 3)) * 255
+    elif kind == "near_ties":  # flat but for single steps: coefficients crowd around the median
+        pixels = random.integers(1, 255, 3) + random.integers(-1, 2, (height, width, 3))
+    elif kind == "stripes":
+        plane = ((x if seed % 2 else y) // random.integers(1, 40)) % 2 * 255
+        pixels = np.repeat(plane[..., None], 3, axis=2)
+    else:
+        raise ValueError(kind)
+    return pixels.astype(np.uint8)
 
 
 def smooth(height: int = 240, width: int = 320, seed: int = 7) -> np.ndarray:

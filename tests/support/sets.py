@@ -24,7 +24,7 @@ TODAY = dt.date(2025, 6, 15)
 URL_KEY = bytes(range(32))
 
 
-def manifest(algorithm: str = "pdq", **changes: object) -> Manifest:
+def manifest(algorithm: str = "pdq", /, **changes: object) -> Manifest:
     """A valid manifest of that algorithm, with some fields changed."""
     values = {
         "set_id": f"test-{algorithm}",

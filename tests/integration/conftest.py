@@ -1,0 +1,55 @@
+"""Fixtures of the tests that run several parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from support import world as worlds
+
+from matchers.indicators.manifest import schema
+
+LISTED = ("cat", "coffee", "pagoda")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
+    """Keys and sets, made once: known (three photographs), exact (clock), urls, new."""
+    made = worlds.build(tmp_path_factory.mktemp("world"), LISTED)
+    import hashlib
+
+    from matchers.indicators import build
+
+    clock = hashlib.sha256((worlds.PHOTOS / "clock.jpg").read_bytes()).digest()
+    made.add_set(
+        "exact",
+        "known",
+        pa.table({"indicator_id": ["clock"], "value": [clock]}, schema=schema("sha256")),
+        algorithm="sha256",
+        radius_bits=0,
+        min_quality=0,
+    )
+    listed_urls = made.folder / "urls.txt"
+    listed_urls.write_text("https://images.example/listed/one.jpg\n")
+    made.add_set(
+        "urls",
+        "url",
+        build.from_list(listed_urls, "url", b"k" * 32),
+        algorithm="url",
+        radius_bits=0,
+        min_quality=0,
+        url_rules="sluis-url-1",
+        url_key="a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=",
+    )
+    data, _ = build.from_images(made.folder / "listed", 50)
+    made.add_set("new", "new", data)
+    return made
+
+
+@pytest.fixture
+def verification(world: worlds.World, tmp_path: Path) -> Iterator[str]:
+    """A running verification service with an empty store; its address."""
+    with worlds.verification(world, tmp_path / "verification.sqlite3") as address:
+        yield address

@@ -1,0 +1,285 @@
+"""The verification service over mutual TLS: roles, faults, idempotency, verdicts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import grpc
+import pytest
+from support import world as worlds
+
+from pipeline import keys, vouchers
+from pipeline.emit import Emitter
+from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
+from pipeline.rpc.sluis.verification.v1 import (
+    candidate_pb2,
+    candidate_service_pb2,
+    review_service_pb2,
+)
+from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
+from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
+
+ACCEPTED = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
+DUPLICATE = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
+REJECTED = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
+
+
+def sealed(world: worlds.World, item: str) -> candidate_pb2.Candidate:
+    """A candidate as the scan seals it."""
+    keyring = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, "account")
+    hit = keys.Sealable(
+        item_id=item, account_id="someone", content=item.encode().ljust(32), indicator=b"i",
+        hit_day=20_000,
+    )  # fmt: skip
+    payload = candidate_pb2.CandidatePayload(
+        set_id="known", indicator_id="cat", content_token=keyring.tokens(hit).content
+    )
+    done = keyring.seal(hit, payload.SerializeToString())
+    return candidate_pb2.Candidate(
+        candidate_id=done.candidate_id,
+        context=candidate_pb2.Context(
+            order_id=done.context.order_id,
+            key_version=done.context.key_version,
+            policy_id=done.context.policy_id,
+            hit_day=done.hit_day,
+        ),
+        verifier_key_id=done.verifier_key_id,
+        direct=candidate_pb2.DirectSeal(ciphertext=done.ciphertext),
+    )
+
+
+@pytest.fixture
+def emitter(world: worlds.World, verification: str):
+    made = Emitter(verification, world.keys / "provider")
+    yield made
+    made.close()
+
+
+def test_a_candidate_travels_from_seal_to_an_opened_payload(world, verification, emitter):
+    """What the scan seals, a reviewer can open, and nothing else is readable on the way."""
+    candidate = sealed(world, "holiday.jpg")
+    assert [r.outcome for r in emitter.send([candidate])] == [ACCEPTED]
+    with worlds.reviewer(world, verification) as reviewer:
+        (item,) = list(reviewer.list(review_service_pb2.CANDIDATE_STATE_RELEASED))
+        payload = reviewer.open(item.candidate)
+    assert payload.set_id == "known"
+    assert item.state == review_service_pb2.CANDIDATE_STATE_RELEASED
+    for name in (b"holiday", b"someone", b"known", b"cat"):
+        assert name not in item.SerializeToString()
+
+
+def test_a_repeat_is_a_duplicate_and_adds_nothing(world, verification, emitter):
+    """The candidate's id makes repeats harmless, also inside one call."""
+    candidate = sealed(world, "a")
+    again = sealed(world, "a")
+    assert candidate.candidate_id == again.candidate_id
+    assert candidate.direct.ciphertext != again.direct.ciphertext
+    outcomes = [r.outcome for r in emitter.send([candidate, again, sealed(world, "b")])]
+    assert outcomes == [ACCEPTED, DUPLICATE, ACCEPTED]
+    assert [r.outcome for r in emitter.send([again])] == [DUPLICATE]
+    with worlds.reviewer(world, verification) as reviewer:
+        items = list(reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED))
+    assert len(items) == 2
+    assert items[0].candidate == candidate
+
+
+def test_each_faulty_candidate_is_rejected_by_name_and_the_others_are_kept(world, emitter):
+    """A fault of one candidate stands in its result and stops no other."""
+    good = sealed(world, "good")
+    short_id = sealed(world, "short")
+    short_id.candidate_id = b"short"
+    no_seal = sealed(world, "none")
+    no_seal.ClearField("direct")
+    wrong_size = sealed(world, "size")
+    wrong_size.direct.ciphertext += b"x"
+    other_key = sealed(world, "key")
+    other_key.verifier_key_id = "0" * 16
+    threshold = sealed(world, "threshold")
+    threshold.threshold.group_tag = b"t" * 32
+    results = emitter.send([short_id, no_seal, wrong_size, good, other_key, threshold])
+    reasons = [
+        candidate_service_pb2.RejectReason.Name(r.reject_reason).removeprefix("REJECT_REASON_")
+        for r in results
+    ]
+    assert reasons == [
+        "MALFORMED", "MALFORMED", "MALFORMED", "UNSPECIFIED", "KEY_UNKNOWN", "SEAL_UNSUPPORTED",
+    ]  # fmt: skip
+    assert [r.outcome for r in results] == [REJECTED] * 3 + [ACCEPTED] + [REJECTED] * 2
+
+
+def test_more_candidates_than_a_call_may_hold_are_refused(world, verification):
+    """The service bounds a call; the emitter itself splits long lists."""
+    channel = grpc.secure_channel(
+        verification, keys.identity(world.keys / "provider").channel_credentials()
+    )
+    request = candidate_service_pb2.SubmitCandidatesRequest(
+        candidates=[candidate_pb2.Candidate()] * 1_001
+    )
+    with pytest.raises(grpc.RpcError) as refused:
+        CandidateServiceStub(channel).SubmitCandidates(request, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    channel.close()
+
+
+def test_the_emitter_splits_long_lists_and_keeps_their_order(world, emitter):
+    """Results come back in the order of the candidates, whatever the number of calls."""
+    candidates = [sealed(world, f"item-{n % 700}") for n in range(1_100)]
+    results = emitter.send(candidates)
+    assert [r.candidate_id for r in results] == [c.candidate_id for c in candidates]
+    assert [r.outcome for r in results] == [ACCEPTED] * 700 + [DUPLICATE] * 400
+
+
+def call(party: Path, address: str, method: str) -> grpc.StatusCode:
+    """The status of a call made with a party's certificate."""
+    channel = grpc.secure_channel(address, keys.identity(party).channel_credentials())
+    review = ReviewServiceStub(channel)
+    requests = {
+        "submit": lambda: CandidateServiceStub(channel).SubmitCandidates(
+            candidate_service_pb2.SubmitCandidatesRequest(), timeout=10
+        ),
+        "list": lambda: review.ListCandidates(
+            review_service_pb2.ListCandidatesRequest(), timeout=10
+        ),
+        "get": lambda: review.GetCandidate(review_service_pb2.GetCandidateRequest(), timeout=10),
+        "decide": lambda: review.RecordVerdict(
+            review_service_pb2.RecordVerdictRequest(), timeout=10
+        ),
+    }
+    try:
+        requests[method]()
+    except grpc.RpcError as error:
+        return error.code()
+    finally:
+        channel.close()
+    return grpc.StatusCode.OK
+
+
+@pytest.mark.parametrize("method", ["submit", "list", "get", "decide"])
+@pytest.mark.parametrize("party", ["provider", "reviewer-1", "verification"])
+def test_a_role_may_call_its_own_methods_and_no_other(world, verification, party, method):
+    """Certificates carry a role; the map of roles denies whatever it does not name."""
+    own = {"submit": "provider", "list": "reviewer-1", "get": "reviewer-1", "decide": "reviewer-1"}
+    status = call(world.keys / party, verification, method)
+    denied = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE}
+    if own[method] == party:
+        assert status not in denied
+    elif party == "verification":  # a server certificate is not even good for a client
+        assert status in denied
+    else:
+        assert status == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verification, tmp_path):
+    """Neither plain text, nor TLS without a certificate, nor one of another authority."""
+    keys.make(tmp_path / "others", hosts=["localhost"], reviewers=1, now=worlds.real_now())
+    foreign = tmp_path / "others" / "provider"
+    shutil.copy(world.keys / "provider" / "ca.pem", foreign / "ca.pem")
+    assert call(foreign, verification, "submit") == grpc.StatusCode.UNAVAILABLE
+    trusting = grpc.ssl_channel_credentials((world.keys / "provider" / "ca.pem").read_bytes())
+    for channel in (
+        grpc.secure_channel(verification, trusting),
+        grpc.insecure_channel(verification),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            CandidateServiceStub(channel).SubmitCandidates(
+                candidate_service_pb2.SubmitCandidatesRequest(), timeout=10
+            )
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        channel.close()
+
+
+def test_a_verdict_is_recorded_once_in_the_certified_name(world, verification, emitter):
+    """The same verdict again changes nothing, another one is refused, and the name is certified."""
+    candidate = sealed(world, "a")
+    emitter.send([candidate])
+    confirmed = review_service_pb2.VERDICT_VALUE_CONFIRMED
+    rejected = review_service_pb2.VERDICT_VALUE_REJECTED
+    with (
+        worlds.reviewer(world, verification, 1) as one,
+        worlds.reviewer(world, verification, 2) as two,
+    ):
+        with pytest.raises(VerificationRefused, match="needs a reason"):
+            one.decide(candidate.candidate_id, rejected, " ")
+        first = one.decide(candidate.candidate_id, rejected, "a cat")
+        assert first.verdict.reviewer == "spiffe://sluis/reviewer/reviewer-1"
+        assert one.decide(candidate.candidate_id, rejected, "a cat") == first
+        with pytest.raises(VerificationRefused, match="never changed"):
+            two.decide(candidate.candidate_id, confirmed, "")
+        with pytest.raises(VerificationRefused, match="no such candidate"):
+            one.decide(b"x" * 16, confirmed, "")
+        with pytest.raises(VerificationRefused, match="CONFIRMED or REJECTED"):
+            one.decide(candidate.candidate_id, review_service_pb2.VERDICT_VALUE_UNSPECIFIED, "")
+        assert not list(one.list(review_service_pb2.CANDIDATE_STATE_RELEASED))
+        assert len(list(one.list(review_service_pb2.CANDIDATE_STATE_REJECTED))) == 1
+        assert one.get(candidate.candidate_id) == first
+
+
+def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emitter, tmp_path):
+    """Whoever lacks the verifier's private key learns nothing from a released candidate."""
+    emitter.send([sealed(world, "a")])
+    keys.make(tmp_path / "others", hosts=["localhost"], reviewers=1, now=worlds.real_now())
+    mixed = tmp_path / "mixed"
+    shutil.copytree(world.keys / "reviewer-1", mixed)
+    shutil.copy(tmp_path / "others" / "reviewer-1" / "verifier.key", mixed / "verifier.key")
+    with worlds.reviewer(world, verification) as right:
+        (item,) = list(right.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED))
+    from pipeline.errors import SluisError
+    from pipeline.verification.review import Reviewer
+
+    wrong = Reviewer(verification, mixed)
+    with pytest.raises(SluisError, match="does not open"):
+        wrong.open(item.candidate)
+    wrong.close()
+
+
+def test_candidates_outlive_a_restart(world, tmp_path):
+    """What was acknowledged is there after the service has stopped and started."""
+    store = tmp_path / "kept.sqlite3"
+    candidate = sealed(world, "a")
+    with worlds.verification(world, store) as address:
+        made = Emitter(address, world.keys / "provider")
+        made.send([candidate])
+        made.close()
+    with worlds.verification(world, store) as address:
+        with worlds.reviewer(world, address) as reviewer:
+            assert reviewer.get(candidate.candidate_id).candidate == candidate
+        made = Emitter(address, world.keys / "provider")
+        assert [r.outcome for r in made.send([candidate])] == [DUPLICATE]
+        made.close()
+
+
+def test_the_health_check_tells_serving_from_unreachable(world, verification, emitter):
+    """A scan asks first whether verification is there, and says what to look at if not."""
+    emitter.check()
+    nobody = Emitter("127.0.0.1:9", world.keys / "provider")
+    with pytest.raises(VerificationUnreachable, match="127.0.0.1:9 cannot be reached"):
+        nobody.check()
+    nobody.close()
+
+
+def test_a_second_service_on_the_same_port_fails(world, verification, tmp_path):
+    """Two services would split the candidates between two stores."""
+    with (
+        pytest.raises(RuntimeError),
+        worlds.verification(world, tmp_path / "second.sqlite3", verification),
+    ):
+        pass
+
+
+def test_a_key_readable_by_others_is_refused(world, tmp_path):
+    """TLS keys are checked like every other key."""
+    copy = tmp_path / "loose"
+    shutil.copytree(world.keys / "provider", copy)
+    os.chmod(copy / "tls.key", 0o644)
+    with pytest.raises(KeysRefused, match="chmod 600"):
+        Emitter("127.0.0.1:1", copy)
+
+
+def test_every_sealed_candidate_has_the_same_size(world):
+    """A candidate's size says nothing about item, account or indicator."""
+    sizes = {
+        len(sealed(world, item).direct.ciphertext) for item in ("a", "b" * 1_024, "é" * 300)
+    }
+    assert sizes == {vouchers.SEALED_BYTES}

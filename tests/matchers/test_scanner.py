@@ -1,0 +1,392 @@
+"""The scanner: which set is asked about what, in which order, and which match is the best."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.pictures import reference, smooth, store
+from support.sets import URL_KEY, signed_set
+
+from matchers import images, pdq, urls
+from matchers.digests import digest
+from matchers.errors import DecodeError, UrlError
+from matchers.indicators import IndicatorSet
+from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
+
+PICTURE = smooth(90, 120, seed=1)
+BLOB = store(PICTURE, "PNG")
+CODE, QUALITY = reference(PICTURE)
+OTHER_BLOB = store(smooth(90, 120, seed=2), "PNG")
+FLAT_BLOB = store(np.full((90, 120, 3), 200, np.uint8), "PNG")
+VIDEO = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(500)
+UNIT = hashlib.sha256(BLOB).digest()
+URL = "http://example.com/a"
+
+
+def away(bits: int, code: np.ndarray = CODE) -> bytes:
+    """A code that differs from `code` in its first `bits` bits."""
+    mask = np.zeros(256, np.uint8)
+    mask[:bits] = 1
+    return (code ^ np.packbits(mask)).tobytes()
+
+
+def url_values(*addresses: str) -> list[bytes]:
+    """Keyed digests of URLs."""
+    return [urls.keyed_digest(address, URL_KEY) for address in addresses]
+
+
+Make = Callable[..., IndicatorSet]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A maker of signed sets, from values, an algorithm and manifest fields."""
+    made = iter(range(100))
+
+    def one(values: list[bytes], algorithm: str = "pdq", **changes: object) -> IndicatorSet:
+        return signed_set(tmp_path / f"set-{next(made)}", values, algorithm, **changes)
+
+    return one
+
+
+def examined(code: bytes, quality: int = 100) -> Examined:
+    """An item that was reduced to this code."""
+    return Examined(b"unit", code=np.frombuffer(code, np.uint8), quality=quality)
+
+
+def best(scanner: Scanner, code: bytes, quality: int = 100) -> tuple[int, int, int] | None:
+    """(set, row, distance) of the best match of a code."""
+    [hit] = scanner.match([examined(code, quality)])
+    return None if hit is None else (hit.set_number, hit.indicator, hit.distance_bits)
+
+
+# --- exact before perceptual ------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Any attempt to decode a picture is a failed test."""
+
+    def refuse(_: bytes) -> None:
+        raise AssertionError("the picture was decoded")
+
+    monkeypatch.setattr(images, "decode", refuse)
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+@pytest.mark.parametrize("media", ["image", None])
+def test_an_item_that_an_exact_list_names_is_not_decoded(make, no_decoding, algorithm, media):
+    """The least intrusive method comes first and is enough: bytes, not pixels."""
+    scanner = Scanner(
+        [
+            make([away(0)]),
+            make([bytes(len(digest(b"", algorithm))), digest(BLOB, algorithm)], algorithm),
+        ]
+    )
+    one = scanner.examine(media, BLOB)
+    assert one == Examined(UNIT, exact=Hit(1, 1, algorithm, 0, None, UNIT))
+    assert scanner.match([one]) == [one.exact]
+
+
+def test_an_item_that_no_exact_list_names_is_decoded_and_looked_up(make):
+    """Without an exact match the picture's code is compared, and the match carries its figures."""
+    scanner = Scanner([make([digest(OTHER_BLOB, "md5")], "md5"), make([away(200), away(7)])])
+    one = scanner.examine("image", BLOB)
+    assert one.exact is None
+    assert one.content == UNIT
+    assert one.quality == QUALITY
+    np.testing.assert_array_equal(one.code, CODE)
+    assert scanner.match([one]) == [Hit(1, 1, "pdq", 7, QUALITY, UNIT)]
+
+
+def test_without_a_perceptual_set_nothing_is_decoded(make, no_decoding):
+    """Lists of digests alone never need pixels, not even of a file that is no picture."""
+    scanner = Scanner([make([digest(OTHER_BLOB, "sha256")], "sha256")])
+    for media, content in (("image", BLOB), (None, b"anything"), ("image", b"")):
+        one = scanner.examine(media, content)
+        assert one == Examined(hashlib.sha256(content).digest())
+        assert scanner.match([one]) == [None]
+
+
+def test_of_several_exact_matches_a_known_one_is_reported(make):
+    """Known comes before new whatever the order of the sets; else the first set."""
+    new = make([digest(BLOB, "md5")], "md5", kind="new")
+    known = make([digest(BLOB, "sha1")], "sha1")
+    later = make([digest(BLOB, "sha256")], "sha256")
+    assert Scanner([new, known, later]).examine("image", BLOB).exact.set_number == 1
+    assert Scanner([new, later, known]).examine("image", BLOB).exact.method == "sha256"
+    assert Scanner([new]).examine("image", BLOB).exact.method == "md5"
+
+
+def test_a_digest_that_stands_twice_in_a_set_is_its_lowest_row(make):
+    """Repeats do not make two matches."""
+    scanner = Scanner([make([digest(b"", "md5"), *[digest(BLOB, "md5")] * 2], "md5")])
+    assert scanner.examine("image", BLOB).exact.indicator == 1
+
+
+# --- the best match ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_known_match_comes_before_a_nearer_new_one(make, known_first):
+    """The kind decides before the distance, whatever the order of the sets."""
+    known, new = make([away(30)]), make([away(0)], kind="new")
+    scanner = Scanner([known, new] if known_first else [new, known])
+    assert best(scanner, away(0)) == (0 if known_first else 1, 0, 30)
+
+
+def test_the_nearest_match_wins_within_a_set(make):
+    """Of several indicators within the radius the nearest is reported."""
+    assert best(Scanner([make([away(20), away(5), away(31), away(6)])]), away(0)) == (0, 1, 5)
+
+
+def test_the_nearest_match_wins_across_sets_of_one_kind(make):
+    """A later set's nearer indicator beats an earlier set's."""
+    scanner = Scanner([make([away(12)]), make([away(3)]), make([away(4)])])
+    assert best(scanner, away(0)) == (1, 0, 3)
+
+
+def test_equally_near_matches_go_to_the_first_set_and_its_lowest_row(make):
+    """Ties are broken the same way every time."""
+    scanner = Scanner([make([away(9)]), make([away(40), away(4), away(4)]), make([away(4)])])
+    assert best(scanner, away(0)) == (1, 1, 4)
+
+
+def test_each_set_has_its_own_radius(make):
+    """A set's radius is inclusive and its own: 12 bits match where 12 are allowed."""
+    scanner = Scanner([make([away(12)], radius_bits=11), make([away(12)], radius_bits=12)])
+    assert best(scanner, away(0)) == (1, 0, 12)
+    assert best(Scanner([make([away(32)])]), away(0)) is None
+
+
+def test_a_batch_is_matched_row_by_row(make):
+    """Matches of one item never land on another, hits and clears mixed."""
+    rng = np.random.default_rng(3)
+    codes = [rng.bytes(32) for _ in range(7)]
+    scanner = Scanner([make(codes[::2])])
+    batch = [examined(code) for code in codes]
+    found = scanner.match(batch)
+    assert [hit and hit.indicator for hit in found] == [0, None, 1, None, 2, None, 3]
+    assert scanner.match([]) == []
+
+
+# --- quality ----------------------------------------------------------------------------------
+
+
+def test_a_code_below_every_sets_quality_has_a_result_of_its_own(make):
+    """Nothing can be said about a flat picture: it is neither clear nor a match."""
+    scanner = Scanner([make([away(0)])])
+    one = scanner.examine("image", FLAT_BLOB)
+    assert one.quality < 50
+    assert scanner.match([one]) == [QUALITY_TOO_LOW]
+
+
+def test_each_set_has_its_own_minimum_quality(make):
+    """A code is looked up, from its minimum on, only in the sets that accept it."""
+    strict, lenient = make([away(0)], min_quality=80), make([away(5)], min_quality=30)
+    scanner = Scanner([strict, lenient])
+    assert best(scanner, away(0), quality=80) == (0, 0, 0)
+    assert best(scanner, away(0), quality=79) == (1, 0, 5)
+    assert best(scanner, away(0), quality=30) == (1, 0, 5)
+    assert scanner.match([examined(away(0), quality=29)]) == [QUALITY_TOO_LOW]
+
+
+def test_a_code_that_one_set_accepts_and_none_matches_is_clear(make):
+    """To have been asked once is enough to be clear."""
+    scanner = Scanner([make([away(0)], min_quality=80), make([away(200)], min_quality=30)])
+    assert scanner.match([examined(away(0), quality=40)]) == [None]
+
+
+def test_a_low_code_does_not_disturb_the_rest_of_its_batch(make):
+    """Rows left out of the lookup do not shift the others."""
+    scanner = Scanner([make([away(0), away(100)])])
+    batch = [examined(away(0), 10), examined(away(100)), examined(away(0), 49), examined(away(1))]
+    first, second, third, fourth = scanner.match(batch)
+    assert first == third == QUALITY_TOO_LOW
+    assert (second.indicator, second.distance_bits) == (1, 0)
+    assert (fourth.indicator, fourth.distance_bits) == (0, 1)
+
+
+# --- URLs -------------------------------------------------------------------------------------
+
+
+def test_a_url_matches_in_any_spelling(make):
+    """The digest is of the canonical form; the match carries the digest of that form."""
+    scanner = Scanner([make(url_values("http://example.org/", URL), "url")])
+    content = hashlib.sha256(URL.encode()).digest()
+    for spelling in (URL, "HTTP://user@Example.com:80/./a#top"):
+        one = scanner.examine("url", spelling)
+        assert one == Examined(content, exact=Hit(0, 1, "url", 0, None, content))
+        assert scanner.match([one]) == [one.exact]
+
+
+def test_every_url_set_is_asked_with_its_own_key(make):
+    """A set made under another key holds other digests and is asked with them."""
+    other_key = bytes(range(1, 33))
+    by_other_key = make(
+        [urls.keyed_digest(URL, other_key)],
+        "url",
+        url_key="AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=",
+    )
+    assert by_other_key.url_key == other_key
+    scanner = Scanner([make(url_values("http://example.org/"), "url"), by_other_key])
+    assert scanner.examine("url", URL).exact.set_number == 1
+
+
+def test_a_url_in_two_sets_is_the_first_ones(make):
+    """Ties go to the first set and its lowest row."""
+    scanner = Scanner([make(url_values(URL, URL), "url"), make(url_values(URL), "url")])
+    hit = scanner.examine(None, URL).exact
+    assert (hit.set_number, hit.indicator) == (0, 0)
+
+
+def test_another_url_is_clear(make):
+    """No prefix, domain or fuzzy match: only the resource itself."""
+    scanner = Scanner([make(url_values(URL), "url")])
+    for url in ("http://example.com/", "http://example.com/a/", "http://example.com/A"):
+        assert scanner.match([scanner.examine("url", url)]) == [None]
+
+
+def test_a_text_that_is_no_url_is_an_error_with_a_reason(make):
+    """The caller learns why, not what."""
+    scanner = Scanner([make(url_values(URL), "url")])
+    with pytest.raises(UrlError, match=r"^not_a_url$"):
+        scanner.examine("url", "example.com/a")
+
+
+# --- media ------------------------------------------------------------------------------------
+
+
+def test_media_are_those_that_some_set_has_indicators_for(make):
+    """PDQ covers images, digests images and videos, URL sets URLs, no set nothing."""
+    perceptual, exact = make([away(0)]), make([digest(b"", "sha1")], "sha1")
+    addresses = make(url_values(URL), "url")
+    assert Scanner([]).media == frozenset()
+    assert Scanner([perceptual]).media == {"image"}
+    assert Scanner([exact]).media == {"image", "video"}
+    assert Scanner([addresses]).media == {"url"}
+    assert Scanner([perceptual, addresses]).media == {"image", "url"}
+    assert Scanner([perceptual, exact, addresses]).media == {"image", "video", "url"}
+
+
+def test_a_video_is_matched_by_its_digest_only(make):
+    """A video that a list names is a match; of any other this version says that it cannot see it."""
+    scanner = Scanner([make([away(0)]), make([digest(VIDEO, "sha256")], "sha256")])
+    assert scanner.examine("video", VIDEO).exact.method == "sha256"
+    with pytest.raises(DecodeError, match=r"^video_not_supported$"):
+        scanner.examine("video", VIDEO + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("media", "content", "reason"),
+    [
+        ("image", b"", "empty"),
+        ("image", b"text", "unrecognised_format"),
+        ("image", BLOB[:-2000], "truncated"),
+        (None, VIDEO, "unrecognised_format"),
+    ],
+)
+def test_a_picture_that_cannot_be_decoded_is_an_error_with_a_reason(make, media, content, reason):
+    """Never a silent miss: the decoder's reason comes out."""
+    with pytest.raises(DecodeError, match=f"^{reason}$"):
+        Scanner([make([away(0)])]).examine(media, content)
+
+
+def test_without_sets_everything_is_clear_and_nothing_is_decoded(no_decoding):
+    """No indicators, nothing to look for."""
+    scanner = Scanner([])
+    assert scanner.scan([("image", BLOB), ("url", URL), (None, b"text")]) == [None] * 3
+
+
+# --- scan -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_scanner(make) -> Scanner:
+    """A known and a new perceptual set, digests and URLs."""
+    return Scanner(
+        [
+            make([away(3)]),
+            make([away(0, reference(smooth(90, 120, seed=2))[0])], kind="new"),
+            make([digest(VIDEO, "md5")], "md5"),
+            make(url_values(URL), "url"),
+        ]
+    )
+
+
+ITEMS = [
+    ("image", BLOB),
+    ("image", b"broken"),
+    ("url", URL),
+    (None, OTHER_BLOB),
+    ("video", VIDEO),
+    ("video", b"another video"),
+    ("url", "nowhere"),
+    ("image", FLAT_BLOB),
+    ("image", store(smooth(90, 120, seed=3), "JPEG")),
+    ("url", "http://example.org/"),
+]
+
+
+@pytest.mark.parametrize("threads", [None, 1, 3])
+def test_scan_gives_each_item_its_result_in_order(full_scanner, threads):
+    """Hits, clears, low quality and errors stand where their items stood, with any threads."""
+    results = full_scanner.scan(ITEMS, threads)
+    shown = [
+        (one.set_number, one.indicator, one.distance_bits)
+        if isinstance(one, Hit)
+        else one.reason
+        if isinstance(one, DecodeError | UrlError)
+        else one
+        for one in results
+    ]
+    assert shown == [
+        (0, 0, 3),
+        "unrecognised_format",
+        (3, 0, 0),
+        (1, 0, 0),
+        (2, 0, 0),
+        "video_not_supported",
+        "not_a_url",
+        QUALITY_TOO_LOW,
+        None,
+        None,
+    ]
+
+
+def test_scan_is_examine_and_match_item_by_item(full_scanner):
+    """A batch gives what its items give alone."""
+    for item, result in zip(ITEMS, full_scanner.scan(ITEMS), strict=True):
+        [alone] = full_scanner.scan([item])
+        if isinstance(result, DecodeError | UrlError):
+            assert (type(alone), alone.reason) == (type(result), result.reason)
+        else:
+            assert alone == result
+
+
+def test_scanning_nothing_gives_nothing(full_scanner):
+    """An empty batch is a batch."""
+    assert full_scanner.scan([]) == []
+
+
+def test_a_bug_is_not_taken_for_an_unreadable_item(full_scanner, monkeypatch):
+    """Only decode and URL errors belong to an item; any other exception comes out of `scan`."""
+
+    def fail(_: np.ndarray) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(pdq, "hash_pixels", fail)
+    with pytest.raises(ZeroDivisionError):
+        full_scanner.scan([("image", BLOB)])
+
+
+def test_two_files_of_one_picture_are_distinct_content(full_scanner):
+    """`content` tells bytes apart, so that one file posted twice is not two hits."""
+    again = store(PICTURE, "PNG", compress_level=1)
+    first, second, third = full_scanner.scan([("image", BLOB), ("image", again), ("image", BLOB)])
+    assert first.content == third.content != second.content
+    assert first.indicator == second.indicator
