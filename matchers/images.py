@@ -3,7 +3,8 @@
 Header first: format, width and height are read and checked against `limits` before any pixel is
 decoded. Then whatever the file's own colour model, the result is plain 8-bit RGB or grey: palette,
 1-bit, 16-bit, CMYK, LAB and float become RGB, transparency is laid on white, EXIF orientation is
-applied. Peers skip these steps and land 64-256 bits away on the same picture.
+applied. Peers skip these steps and land 64-256 bits away on the same picture. Colour profiles
+are not applied: the reference does not, and lists hold what it gives.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import threading
 from collections.abc import Iterator
 from typing import Final
 
@@ -47,20 +49,59 @@ def decode(blob: bytes) -> Pixels:
         DecodeError: reason `empty`, `too_many_bytes`, `unrecognised_format`, `too_many_pixels`,
             `truncated`, `corrupt` or `out_of_memory`.
     """
+    with decoded(blob) as pixels:
+        return pixels
+
+
+@contextlib.contextmanager
+def decoded(blob: bytes) -> Iterator[Pixels]:
+    """`decode`, for as long as the block lasts: where many threads decode, this bounds memory.
+
+    No more than `limits.MAX_PIXELS_AT_ONCE` are held by all such blocks of a process together;
+    a further one waits.
+    """
     if not blob:
         raise DecodeError("empty")
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
     with _decode_errors("unrecognised_format"):
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
-    with image, _decode_errors("corrupt"):
-        _check_header(image)
-        if image.format == "JPEG" and image.mode in ("RGB", "L"):
-            pixels = _decode_jpeg(blob, image)
-        else:
-            image.load()
-            pixels = _canonical(image)
-        return _as_shown(pixels, image)
+    with image:
+        with _decode_errors("corrupt"):
+            _check_header(image)
+        with _budget.hold(image.width * image.height):
+            with _decode_errors("corrupt"):
+                # A phone's multi-picture file (MPO) is a JPEG with more pictures behind the first.
+                if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+                    pixels = _decode_jpeg(blob, image)
+                else:
+                    image.load()
+                    pixels = _canonical(image)
+                pixels = _as_shown(pixels, image)
+            yield pixels
+
+
+class _Budget:
+    """A number of pixels that threads share; whoever asks for more than is left waits."""
+
+    def __init__(self, pixels: int) -> None:
+        self._left = pixels
+        self._returned = threading.Condition()
+
+    @contextlib.contextmanager
+    def hold(self, pixels: int) -> Iterator[None]:
+        with self._returned:
+            self._returned.wait_for(lambda: self._left >= pixels)
+            self._left -= pixels
+        try:
+            yield
+        finally:
+            with self._returned:
+                self._left += pixels
+                self._returned.notify_all()
+
+
+_budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
 
 
 def _check_header(image: Image.Image) -> None:

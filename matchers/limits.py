@@ -14,6 +14,10 @@ MAX_PIXELS: Final = 150_000_000
 most for each thread. Checked on the header, before any pixel is decoded (hostile headers claim
 65000 x 65000 in 34 kB)."""
 
+MAX_PIXELS_AT_ONCE: Final = 2 * MAX_PIXELS
+"""Pixels that all threads of a process may hold decoded together: hostile uploads come in numbers,
+and this bounds memory whatever the number of cores. Ordinary photographs never reach it."""
+
 MAX_SIDE_PIXELS: Final = 65_500
 """Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""
 

@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from matchers import digests, images, pdq, urls
+from matchers import digests, pdq, urls
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
@@ -124,7 +124,7 @@ class Scanner:
             raise DecodeError("video_not_supported")
         if not self._perceptual:
             return Examined(unit)
-        code, quality = pdq.hash_pixels(images.decode(content))
+        code, quality = pdq.hash_blob(content)
         return Examined(unit, code=code, quality=quality)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:

@@ -4,8 +4,9 @@ from matchers.pdq.hasher import (
     DIHEDRAL_VIEWS,
     PdqBatch,
     dihedral,
+    hash_blob,
     hash_images,
     hash_pixels,
 )
 
-__all__ = ["DIHEDRAL_VIEWS", "PdqBatch", "dihedral", "hash_images", "hash_pixels"]
+__all__ = ["DIHEDRAL_VIEWS", "PdqBatch", "dihedral", "hash_blob", "hash_images", "hash_pixels"]

@@ -93,7 +93,7 @@ def hash_images(
 
     def one(blob: bytes) -> tuple[Codes, int] | str:
         try:
-            return hash_pixels(images.decode(blob))
+            return hash_blob(blob)
         except DecodeError as error:
             return error.reason
 
@@ -113,6 +113,16 @@ def hash_images(
     codes.setflags(write=False)
     quality.setflags(write=False)
     return PdqBatch(codes, quality, failures)
+
+
+def hash_blob(blob: bytes) -> tuple[Codes, int]:
+    """Decode and hash one encoded image.
+
+    Raises:
+        DecodeError: as `images.decode`.
+    """
+    with images.decoded(blob) as pixels:
+        return hash_pixels(pixels)
 
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:

@@ -115,9 +115,9 @@ def deployed(sluis, tmp_path):
 
 def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
     """The whole path of the README, typed."""
-    assert "signature, data and period are in order" in sluis(
-        "indicators", "verify", "sets/known"
-    ).out
+    assert (
+        "signature, data and period are in order" in sluis("indicators", "verify", "sets/known").out
+    )
     Path("photos").mkdir()
     for name in ("cat", "fig"):
         shutil.copy(worlds.PHOTOS / f"{name}.jpg", "photos")

@@ -130,7 +130,9 @@ def test_what_crosses_a_step_after_the_match_holds_no_plaintext_hit(
                 assert secret not in data, f"{name} crossed a step"
 
 
-def test_an_error_that_ends_a_run_quotes_no_item(world, verification, tmp_path, source, monkeypatch):
+def test_an_error_that_ends_a_run_quotes_no_item(
+    world, verification, tmp_path, source, monkeypatch
+):
     """Also when a step breaks in a way nobody foresaw, the message names no item."""
 
     def broken(*_arguments):

@@ -367,9 +367,7 @@ def sluis(*arguments: object, **environment: str) -> list[str]:
 
 
 def scan_command(world: worlds.World, source: Path, address: str, folder: Path) -> list[str]:
-    values = worlds.order_values(
-        valid_from=dt.date(2026, 1, 1), valid_until=dt.date(2027, 12, 30)
-    )
+    values = worlds.order_values(valid_from=dt.date(2026, 1, 1), valid_until=dt.date(2027, 12, 30))
     order_file = folder / "order.yaml"
     order_file.write_text(yaml.safe_dump(values))
     return sluis(
@@ -537,9 +535,7 @@ def test_an_order_that_expires_while_the_run_goes_on_stops_opening_at_once(
     assert report["tally"]["rows"] == 14
 
 
-def test_a_set_that_expires_while_the_run_goes_on_is_no_longer_asked(
-    world, verification, tmp_path
-):
+def test_a_set_that_expires_while_the_run_goes_on_is_no_longer_asked(world, verification, tmp_path):
     """With no indicator in force an item need not be opened, so it is not."""
     TickingClock.calls, TickingClock.turns_after = 0, 9
     TickingClock.later = worlds.clock() + dt.timedelta(days=230)

@@ -279,7 +279,5 @@ def test_a_key_readable_by_others_is_refused(world, tmp_path):
 
 def test_every_sealed_candidate_has_the_same_size(world):
     """A candidate's size says nothing about item, account or indicator."""
-    sizes = {
-        len(sealed(world, item).direct.ciphertext) for item in ("a", "b" * 1_024, "é" * 300)
-    }
+    sizes = {len(sealed(world, item).direct.ciphertext) for item in ("a", "b" * 1_024, "é" * 300)}
     assert sizes == {vouchers.SEALED_BYTES}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -434,15 +435,19 @@ def test_arrays_of_another_shape_are_refused_even_unverified(saved, name, array)
         HammingIndex.open(folder, verify=False)
 
 
-def test_an_index_never_unpickles(saved):
-    """An array of Python objects, which would run code on loading, is refused."""
+@pytest.mark.parametrize("form", ["array", "bare"])
+def test_an_index_never_unpickles(saved, form):
+    """An array of Python objects or a pickle, which would run code on loading, is refused."""
     folder, _ = saved
 
     class Trap:
         def __reduce__(self) -> tuple:
             return os.mkdir, (str(folder / "sprung"),)
 
-    np.save(folder / "codes.npy", np.array([Trap()], object), allow_pickle=True)
+    if form == "array":
+        np.save(folder / "codes.npy", np.array([Trap()], object), allow_pickle=True)
+    else:
+        (folder / "codes.npy").write_bytes(pickle.dumps(Trap()))
     with pytest.raises(IndexFormatError, match="is not a saved index"):
         HammingIndex.open(folder, verify=False)
     assert not (folder / "sprung").exists()

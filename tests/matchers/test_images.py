@@ -436,18 +436,16 @@ def test_an_orientation_that_does_not_exist_changes_nothing(orientation):
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 @pytest.mark.parametrize(
     "garbage",
-    [
-        b"Exif\0\0",
-        b"Exif\0\0garbage!",
-        b"Exif\0\0II*\0\xff\xff\xff\xff",
-        b"Exif\0\0MM\0*\0\0\0\x08\0",
-    ],
+    [b"", b"garbage!", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0", b"II*\0\x08\0\0\0\xff\xff"],
+    ids=["empty", "text", "directory_beyond_end", "cut_in_directory", "entries_beyond_end"],
 )
-def test_unreadable_exif_leaves_the_picture_as_stored(garbage):
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_unreadable_exif_leaves_the_picture_as_stored(file_format, garbage):
     """Broken metadata is no reason to refuse a picture that can be shown."""
     rgb = smooth(20, 30)
-    plain = images.decode(store(rgb, "JPEG"))
-    np.testing.assert_array_equal(images.decode(store(rgb, "JPEG", exif=garbage)), plain)
+    plain = images.decode(store(rgb, file_format))
+    broken = store(rgb, file_format, exif=b"Exif\0\0" + garbage)
+    np.testing.assert_array_equal(images.decode(broken), plain)
 
 
 # --- JPEG through two decoders ----------------------------------------------------------------

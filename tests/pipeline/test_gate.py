@@ -293,7 +293,10 @@ def test_an_upload_after_the_last_day_is_outside(uploaded, expected):
     [
         (dt.datetime(2025, 1, 1, tzinfo=dt.UTC), None),
         (dt.datetime(2024, 12, 31, 23, 59, 59, 999_999, dt.UTC), "outside_period"),
-        (dt.datetime(2025, 1, 1, 0, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))), "outside_period"),
+        (
+            dt.datetime(2025, 1, 1, 0, 30, tzinfo=dt.timezone(dt.timedelta(hours=1))),
+            "outside_period",
+        ),
         (None, "outside_period"),
     ],
 )

@@ -78,9 +78,9 @@ WRONG = (
     ("kinds", ["known", "audio", "url"], "kinds.1"),
     ("media", [], "media"),
     ("media", ["image", "text", "url"], "media.1"),
-    ("media", ["audio"], "media.0"),
+    ("media", ["audio", "image", "url"], "media.0"),
     ("indicator_sets", [], "indicator_sets"),
-    ("indicator_sets", [""], "indicator_sets.0"),
+    ("indicator_sets", ["", "example-urls"], "indicator_sets.0"),
     ("valid_from", "soon", "valid_from"),
     ("valid_from", dt.datetime(2026, 1, 10, 12, tzinfo=dt.UTC), "valid_from"),
     ("valid_until", "", "valid_until"),
@@ -427,7 +427,9 @@ def test_an_order_cannot_be_changed():
 # --- in force ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("today", [dt.date(2026, 1, 10), dt.date(2026, 7, 1), dt.date(2027, 12, 31)])
+@pytest.mark.parametrize(
+    "today", [dt.date(2026, 1, 10), dt.date(2026, 7, 1), dt.date(2027, 12, 31)]
+)
 def test_an_order_is_in_force_from_its_first_to_its_last_day(today):
     """Both days of the period are in it."""
     assert order.check_in_force(make_order(), today) is None

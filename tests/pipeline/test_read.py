@@ -1,0 +1,336 @@
+"""Reading one hosted object: bounded, regular files only, and no name in any message."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import os
+import threading
+
+import pytest
+from apache_beam.io.filesystem import CompressedFile, CompressionTypes, FileSystem
+from apache_beam.io.filesystems import FileSystems
+
+from matchers import limits
+from pipeline import read
+from pipeline.errors import ItemError
+
+OBJECTS: dict[str, bytes | Exception] = {}
+"""What the store below holds: contents, or what opening raises."""
+
+
+class MemoryStore(FileSystem):
+    """An object store in memory, found by Beam under the scheme mem, as s3 and gs are."""
+
+    @classmethod
+    def scheme(cls):
+        return "mem"
+
+    def join(self, basepath, *paths):
+        return "/".join([basepath, *paths])
+
+    def split(self, path):
+        return path.rpartition("/")[::2]
+
+    def mkdirs(self, path):
+        raise NotImplementedError
+
+    def has_dirs(self):
+        return False
+
+    def _list(self, dir_or_prefix):
+        raise NotImplementedError
+
+    def create(self, path, mime_type="", compression_type=CompressionTypes.AUTO):
+        raise NotImplementedError
+
+    def open(self, path, mime_type="", compression_type=CompressionTypes.AUTO):
+        """As Beam's own stores do it (s3filesystem.py, gcsfilesystem.py: _path_open)."""
+        if path not in OBJECTS:
+            raise FileNotFoundError(path)
+        content = OBJECTS[path]
+        if isinstance(content, Exception):
+            raise content
+        kind = FileSystem._get_compression_type(path, compression_type)
+        raw = io.BytesIO(content)
+        if kind == CompressionTypes.UNCOMPRESSED:
+            return raw
+        return CompressedFile(raw, compression_type=kind)
+
+    def copy(self, source_file_names, destination_file_names):
+        raise NotImplementedError
+
+    def rename(self, source_file_names, destination_file_names):
+        raise NotImplementedError
+
+    def exists(self, path):
+        return path in OBJECTS
+
+    def size(self, path):
+        return len(OBJECTS[path])
+
+    def last_updated(self, path):
+        raise NotImplementedError
+
+    def checksum(self, path):
+        raise NotImplementedError
+
+    def metadata(self, path):
+        raise NotImplementedError
+
+    def delete(self, paths):
+        raise NotImplementedError
+
+
+@pytest.fixture
+def store():
+    """The objects of the memory store, emptied afterwards."""
+    yield OBJECTS
+    OBJECTS.clear()
+
+
+def reason(uri: str) -> str:
+    """Why an item cannot be read; neither it nor its cause may show in a trace."""
+    with pytest.raises(ItemError) as caught:
+        read.read_item(uri)
+    error = caught.value
+    assert error.stage == "read"
+    assert str(error) == f"read: {error.reason}"
+    assert error.__suppress_context__ or error.__context__ is None
+    assert error.__cause__ is None
+    return error.reason
+
+
+# --- local files ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"x", bytes(range(256)) * 999])
+def test_a_file_is_read_whole(tmp_path, content):
+    """A local path gives all bytes of its file."""
+    path = tmp_path / "item.jpg"
+    path.write_bytes(content)
+    assert read.read_item(str(path)) == content
+
+
+def test_a_compressed_file_is_read_as_it_is(tmp_path):
+    """The bytes that are hosted are hashed, not what they unpack to."""
+    path = tmp_path / "item.gz"
+    path.write_bytes(gzip.compress(b"content", mtime=0))
+    assert read.read_item(str(path)) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"), [("item.jpg", "item.jpg"), ("a b%é.jpg", "a%20b%25%C3%A9.jpg")]
+)
+def test_a_file_url_is_read(tmp_path, name, escaped):
+    """A file:// URL names a local file, with its escapes undone."""
+    (tmp_path / name).write_bytes(b"content")
+    assert read.read_item(f"file://{tmp_path}/{escaped}") == b"content"
+
+
+def test_escapes_in_a_plain_path_are_part_of_its_name(tmp_path):
+    """Only URLs are unescaped."""
+    (tmp_path / "a%20b.jpg").write_bytes(b"content")
+    assert read.read_item(str(tmp_path / "a%20b.jpg")) == b"content"
+
+
+def test_a_missing_file_is_not_found(tmp_path):
+    """A file that is gone by the time it is read is said to be."""
+    assert reason(str(tmp_path / "sentinel.jpg")) == "not_found"
+    assert reason(f"file://{tmp_path}/sentinel.jpg") == "not_found"
+    assert reason(str(tmp_path / "nowhere" / "sentinel.jpg")) == "not_found"
+    assert reason("") == "not_found"
+
+
+def test_a_file_that_may_not_be_read_is_not_permitted(tmp_path, monkeypatch):
+    """A file whose permissions forbid reading is said to be one."""
+    path = tmp_path / "sentinel.jpg"
+    path.write_bytes(b"content")
+
+    def forbidden(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", forbidden)
+    assert reason(str(path)) == "not_permitted"
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_a_fault_of_the_machine_is_no_fault_of_the_file(tmp_path, monkeypatch, code):
+    """A disk error, or too many open files, makes an item unreadable; it still is a file."""
+    path = tmp_path / "sentinel.jpg"
+    path.write_bytes(b"content")
+
+    def failing(*_arguments, **_options):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(os, "open", failing)
+    assert reason(str(path)) == "unreadable"
+
+
+def test_a_folder_is_not_a_file(tmp_path):
+    """A folder in place of an item is said to be none."""
+    assert reason(str(tmp_path)) == "not_a_file"
+    assert reason(f"file://{tmp_path}") == "not_a_file"
+
+
+@pytest.mark.parametrize("target", ["item.jpg", "nowhere", "."])
+def test_a_link_is_not_followed(tmp_path, target):
+    """A link could lead out of what is covered, so it is refused wherever it points."""
+    (tmp_path / "item.jpg").write_bytes(b"content")
+    (tmp_path / "link.jpg").symlink_to(tmp_path / target)
+    assert reason(str(tmp_path / "link.jpg")) == "not_a_file"
+
+
+@pytest.mark.parametrize("folder", ["a:", "1", "x y"])
+def test_a_link_is_not_followed_by_way_of_a_scheme_that_is_none(tmp_path, folder):
+    """A local path with :// in it is a local path, and held to the same rules."""
+    place = tmp_path / f"{folder}:"
+    place.mkdir()
+    (tmp_path / "item.jpg").write_bytes(b"content")
+    (place / "link.jpg").symlink_to(tmp_path / "item.jpg")
+    assert reason(f"{place}//link.jpg") == "not_a_file"
+
+
+def test_a_pipe_does_not_hang_the_scan(tmp_path):
+    """A named pipe that nobody writes to is refused at once."""
+    path = tmp_path / "pipe.jpg"
+    os.mkfifo(path)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(reason(str(path))), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert found == ["not_a_file"]
+
+
+def test_a_device_is_not_a_file():
+    """A device that never ends is refused before a byte of it is read."""
+    assert reason("/dev/zero") == "not_a_file"
+    assert reason("/dev/null") == "not_a_file"
+
+
+def test_a_path_that_no_system_call_takes_is_an_outcome():
+    """A NUL in a path, or a path longer than the system takes, fails the item and not the run."""
+    assert reason("/tmp/a\0b") == "unreadable"
+    assert reason("/" + "x" * 5000) in {"not_found", "not_a_file", "unreadable"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "missing", "link", "pipe"])
+def test_nothing_stays_open(tmp_path, kind):
+    """Reading leaves no file handle behind, whatever it met: a run reads millions."""
+    path = tmp_path / "item.jpg"
+    if kind == "file":
+        path.write_bytes(b"content")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(tmp_path)
+    elif kind == "pipe":
+        os.mkfifo(path)
+
+    def attempt() -> None:
+        try:
+            read.read_item(str(path))
+        except ItemError:
+            assert kind != "file"
+
+    attempt()
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        attempt()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# --- limits -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "fits"), [(9, True), (10, True), (11, False), (5000, False)])
+def test_a_file_beyond_the_limit_is_too_many_bytes(tmp_path, monkeypatch, length, fits):
+    """The limit itself is still read, one byte more is not."""
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 10)
+    path = tmp_path / "item.jpg"
+    path.write_bytes(bytes(length))
+    if fits:
+        assert read.read_item(str(path)) == bytes(length)
+    else:
+        assert reason(str(path)) == "too_many_bytes"
+
+
+@pytest.mark.parametrize(("length", "fits"), [(10, True), (11, False)])
+def test_the_limit_holds_for_stores_too(store, monkeypatch, length, fits):
+    """An object is bounded as a file is."""
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 10)
+    store["mem://bucket/item.jpg"] = bytes(length)
+    if fits:
+        assert read.read_item("mem://bucket/item.jpg") == bytes(length)
+    else:
+        assert reason("mem://bucket/item.jpg") == "too_many_bytes"
+
+
+# --- object stores ----------------------------------------------------------------------------
+
+
+def test_an_object_is_read_through_beam(store):
+    """A URI with a scheme that Beam knows is read with Beam's own file system."""
+    store["mem://bucket/a b%20.jpg"] = b"content"
+    assert isinstance(FileSystems.get_filesystem("mem://bucket/a"), MemoryStore)
+    assert read.read_item("mem://bucket/a b%20.jpg") == b"content"
+
+
+def test_a_missing_object_is_not_found(store):
+    """An object that is gone is said to be."""
+    assert reason("mem://bucket/sentinel.jpg") == "not_found"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (PermissionError("sentinel"), "not_permitted"),
+        (FileNotFoundError("sentinel"), "not_found"),
+        (OSError("sentinel"), "unreadable"),
+        (RuntimeError("sentinel"), "unreadable"),
+        (KeyError("sentinel"), "unreadable"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
+def test_whatever_a_store_raises_is_an_outcome(store, error, expected):
+    """A store's own errors, whose text may name the object, become one safe word."""
+    store["mem://bucket/sentinel.jpg"] = error
+    assert reason("mem://bucket/sentinel.jpg") == expected
+
+
+@pytest.mark.parametrize("uri", ["nosuchscheme://bucket/sentinel.jpg", "FILE:///etc/hostname"])
+def test_a_scheme_that_nobody_knows_is_unreadable(uri):
+    """A URI of an unknown scheme fails the item, not the run."""
+    assert reason(uri) == "unreadable"
+
+
+@pytest.mark.parametrize("name", ["item.gz", "item.jpg.gz", "item.bz2"])
+def test_an_object_is_read_as_it_is(store, name):
+    """The bytes that are hosted are hashed, not what they unpack to: as with local files."""
+    packed = gzip.compress(b"content" * 100, mtime=0)
+    store[f"mem://bucket/{name}"] = packed
+    assert read.read_item(f"mem://bucket/{name}") == packed
+
+
+# --- messages ---------------------------------------------------------------------------------
+
+
+def test_messages_hold_no_path(tmp_path, store):
+    """An error of an item says what happened, and neither where nor to what."""
+    (tmp_path / "sentinel-folder").mkdir()
+    (tmp_path / "sentinel-link").symlink_to(tmp_path)
+    store["mem://sentinel/raising"] = ValueError("sentinel")
+    for uri in (
+        str(tmp_path / "sentinel-missing"),
+        str(tmp_path / "sentinel-folder"),
+        str(tmp_path / "sentinel-link"),
+        "mem://sentinel/missing",
+        "mem://sentinel/raising",
+        "nosuchscheme://sentinel",
+    ):
+        with pytest.raises(ItemError) as caught:
+            read.read_item(uri)
+        for text in (str(caught.value), repr(caught.value), caught.value.reason):
+            assert "sentinel" not in text
+            assert str(tmp_path) not in text
