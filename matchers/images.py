@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, TiffImagePlugin
 
 from matchers import limits
 from matchers.errors import DecodeError
@@ -29,7 +29,15 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 """The still formats that are opened. Pillow's other parsers are never reached."""
 
+_MAGIC: Final = (
+    (0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (8, b"WEBP"), (0, b"GIF8"), (0, b"II*\0"),
+    (0, b"MM\0*"), (0, b"BM"), (4, b"ftypavi"),
+)  # fmt: skip
+"""Where each format shows what it is: tells a damaged picture from something else."""
+
+_END_OF_IMAGE: Final = b"\xff\xd9"
 _EXIF_ORIENTATION: Final = 0x0112
+_TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
 _WHITE: Final = (255, 255, 255, 255)
 
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
@@ -64,7 +72,8 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
         raise DecodeError("empty")
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
-    with _decode_errors("unrecognised_format"):
+    claimed = any(blob.startswith(magic, place) for place, magic in _MAGIC)
+    with _decode_errors("corrupt" if claimed else "unrecognised_format"):
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
     with image:
         with _decode_errors("corrupt"):
@@ -105,34 +114,40 @@ _budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
 
 
 def _check_header(image: Image.Image) -> None:
-    width, height = image.size
-    if (
-        width * height > limits.MAX_PIXELS
-        or max(width, height) > limits.MAX_SIDE_PIXELS
-        or min(width, height) < 1
-    ):
-        raise DecodeError("too_many_pixels")
+    sizes = [image.size]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # libtiff decodes whole tiles, and a small picture may claim huge ones.
+        tile = [image.tag_v2.get(tag, 1) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH)]
+        sizes.append((int(tile[0]), int(tile[1])))
+    for width, height in sizes:
+        if (
+            width * height > limits.MAX_PIXELS
+            or max(width, height) > limits.MAX_SIDE_PIXELS
+            or min(width, height) < 1
+        ):
+            raise DecodeError("too_many_pixels")
 
 
 def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
     """RGB or grey JPEG through libjpeg-turbo directly: the pixels Pillow gives, sooner.
 
     simplejpeg stops at libjpeg's warnings, which viewers show through (stray bytes before a
-    marker, say). Pillow has the last word: it refuses only what cannot be shown whole.
+    marker, say). A file that lacks nothing but its end marker is whole. Pillow has the last word:
+    it refuses only what cannot be shown whole.
     """
     gray = image.mode == "L"
-    try:
-        pixels: Pixels = simplejpeg.decode_jpeg(blob, "GRAY" if gray else "RGB")
-    except ValueError:
-        image.load()
-        return _canonical(image)
-    return pixels[:, :, 0] if gray else pixels
+    for whole in (blob, blob + _END_OF_IMAGE):
+        with contextlib.suppress(ValueError):
+            pixels: Pixels = simplejpeg.decode_jpeg(whole, "GRAY" if gray else "RGB")
+            return pixels[:, :, 0] if gray else pixels
+    image.load()
+    return _canonical(image)
 
 
 def _canonical(image: Image.Image) -> Pixels:
     """Any Pillow mode -> 8-bit RGB or grey."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _scale_to_8_bits(np.asarray(image))
+        return _deep_grey(image)
     if image.has_transparency_data:
         shown = Image.new("RGBA", image.size, _WHITE)
         shown.alpha_composite(image.convert("RGBA"))
@@ -145,17 +160,33 @@ def _canonical(image: Image.Image) -> Pixels:
     return np.asarray(image if image.mode == "L" else image.convert("RGB"))
 
 
+def _deep_grey(image: Image.Image) -> Pixels:
+    """Grey of more than 8 bits -> 8 bits; Pillow leaves "white is zero" and transparency to us."""
+    samples = np.asarray(image)
+    grey = _scale_to_8_bits(samples)
+    if (
+        isinstance(image, TiffImagePlugin.TiffImageFile)
+        and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
+    ):
+        return 255 - grey
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        return np.where(samples == transparent, np.uint8(255), grey)
+    return grey
+
+
 def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
-    """Grey of more than 8 bits -> 8 bits, by the range its own kind of number implies.
+    """Samples -> 8 bits, by the range their kind of number implies.
 
     16-bit integers keep their high byte, as libpng's png_set_strip_16 does for colour. Wider
-    integers and floats carry no range of their own: 0..1 and 0..255 floats and 0..65535 integers
-    are what files hold in practice; beyond that the picture's own maximum is white.
+    integers and floats carry no range of their own: 0..1 and 0..255 floats, 0..255 and 0..65535
+    integers are what files hold in practice; beyond that the picture's own maximum is white.
     """
     values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     peak = float(values.max(initial=0.0))
     if np.issubdtype(samples.dtype, np.integer):
-        white = 65_535.0 if peak <= 65_535 else peak
+        is_narrow = samples.dtype.itemsize > 2 and peak <= 255
+        white = 255.0 if is_narrow else max(peak, 65_535.0)
         return np.clip(np.floor(values * 256 / (white + 1)), 0, 255).astype(np.uint8)
     white = 1.0 if peak <= 1 else max(peak, 255.0)
     return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)

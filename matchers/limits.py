@@ -10,13 +10,13 @@ MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
 MAX_PIXELS: Final = 150_000_000
-"""Largest width * height decoded. Phone sensors reach 108 MP; the RGB buffer is then 450 MB at
-most for each thread. Checked on the header, before any pixel is decoded (hostile headers claim
-65000 x 65000 in 34 kB)."""
+"""Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
+any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
 
-MAX_PIXELS_AT_ONCE: Final = 2 * MAX_PIXELS
+MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 """Pixels that all threads of a process may hold decoded together: hostile uploads come in numbers,
-and this bounds memory whatever the number of cores. Ordinary photographs never reach it."""
+and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (17: an
+animated WebP, 2.5 GB at the limit, measured); twelve photographs of 12 MP fit at once."""
 
 MAX_SIDE_PIXELS: Final = 65_500
 """Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""

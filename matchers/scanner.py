@@ -2,8 +2,8 @@
 
 Two halves, so that a batch never holds more than its fingerprints: `examine` turns one item's
 bytes into a few dozen bytes and lets them go; `match` asks the sets about a whole batch at once.
-The least intrusive method comes first (exact before perceptual), and an item that an exact list
-names is not decoded at all.
+The least intrusive method comes first (exact before perceptual), and an item that an exact list of
+known material names is not decoded at all.
 """
 
 from __future__ import annotations
@@ -118,14 +118,15 @@ class Scanner:
             row = indicators.exact.find(values[algorithm]) if indicators.exact else None
             if row is not None:
                 found.append(Hit(number, row, algorithm, 0, None, unit))
-        if found:
-            return Examined(unit, exact=min(found, key=self._preference))
-        if media == "video":
+        exact = min(found, key=self._preference, default=None)
+        if exact is not None and self._kind(exact) != "new":
+            return Examined(unit, exact=exact)
+        if media == "video" and exact is None:
             raise DecodeError("video_not_supported")
-        if not self._perceptual:
-            return Examined(unit)
+        if media == "video" or not self._perceptual:
+            return Examined(unit, exact=exact)
         code, quality = pdq.hash_blob(content)
-        return Examined(unit, code=code, quality=quality)
+        return Examined(unit, exact=exact, code=code, quality=quality)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
         """Look up a batch, row by row the best hit: known before new, then nearest."""
@@ -193,5 +194,7 @@ class Scanner:
         return Examined(unit)
 
     def _preference(self, hit: Hit) -> tuple[bool, int, int, int]:
-        kind: Kind = self.sets[hit.set_number].manifest.kind
-        return kind == "new", hit.distance_bits, hit.set_number, hit.indicator
+        return self._kind(hit) == "new", hit.distance_bits, hit.set_number, hit.indicator
+
+    def _kind(self, hit: Hit) -> Kind:
+        return self.sets[hit.set_number].manifest.kind

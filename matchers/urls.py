@@ -8,10 +8,10 @@ is used on it. `sluis-url-1`:
    encoded as a browser would;
 2. only http and https, which are kept apart;
 3. user name and password dropped (they name a person, not a resource);
-4. fragment dropped (never sent to a server, RFC 9110 section 7.1);
-5. one trailing dot of the host dropped (the same name in DNS);
+4. fragment dropped (never sent to a server, RFC 9110 section 7.1), and an empty query's mark;
+5. the host's trailing dot dropped (the same name in DNS); two dots in a row are no name;
 6. percent-encodings normalised: unreserved characters decoded, hex digits in upper case
-   (RFC 3986 section 6.2.2).
+   (RFC 3986 section 6.2.2), a percent sign that starts no encoding encoded itself.
 
 Query, path case, `www.` and trailing slashes are kept: changing them can name another resource.
 """
@@ -36,7 +36,7 @@ KEY_BYTES: Final = 32
 _UNRESERVED: Final = frozenset(
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 )
-_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})")
+_PERCENT: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 
 
 def canonicalise(url: str) -> str:
@@ -58,7 +58,7 @@ def canonicalise(url: str) -> str:
     if not colon:
         name, port = host, ""
     name = name.removesuffix(".")
-    if not name:
+    if not name or name.endswith(".") or ".." in name:
         raise UrlError("not_a_url")
     authority = f"{name}:{port}" if port else name
     return (
@@ -83,6 +83,8 @@ def keyed_digest(url: str, key: bytes) -> bytes:
 
 def _normalise_percent(text: str) -> str:
     def one(match: re.Match[str]) -> str:
+        if match.group(1) is None:
+            return "%25"
         byte = int(match.group(1), 16)
         return chr(byte) if byte in _UNRESERVED else f"%{byte:02X}"
 

@@ -66,6 +66,11 @@ class HammingIndex:
     def __len__(self) -> int:
         return len(self._codes)
 
+    @property
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """What was indexed: uint8 [n, 32]."""
+        return self._codes
+
     @classmethod
     def build(cls, codes: npt.NDArray[np.uint8]) -> Self:
         """Index `codes`.

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,7 +111,8 @@ def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]
             if line.strip() and not line.startswith("#"):
                 yield number, f"line-{number}", line.strip()
         return
-    reader = csv.DictReader(text.splitlines())
+    lines = ["" if line.startswith("#") else line for line in text.splitlines()]
+    reader = csv.DictReader(lines)
     columns = [name.strip().lower() for name in reader.fieldnames or []]
     reader.fieldnames = columns
     value_column = next((c for c in (algorithm, *_VALUE_COLUMNS) if c in columns), None)
@@ -120,12 +122,19 @@ def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]
             f"{', '.join(columns) or 'none'}"
         )
     id_column = next((c for c in _ID_COLUMNS if c in columns), None)
-    for row in reader:
+    for row in _csv_rows(path, reader):
         number = reader.line_num
         name = (row[id_column] or "").strip() if id_column else f"line-{number}"
         if not name:
             raise IndicatorSetError(f"{path} line {number}: {id_column} is empty")
         yield number, name, (row[value_column] or "").strip()
+
+
+def _csv_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str | Any, str | Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise IndicatorSetError(f"{path} line {reader.line_num + 1}: {error}") from error
 
 
 def _value(path: Path, line: int, text: str, algorithm: Algorithm, url_key: bytes) -> bytes:

@@ -100,36 +100,44 @@ class VersionLedger:
             SetAltered: the same version with other contents.
         """
         with self._locked():
-            try:
-                used = json.loads(self._path.read_text())
-            except FileNotFoundError:
-                used = {}
-            except ValueError as error:
-                raise IndicatorSetError(
-                    f"{self._path} is damaged: restore it from a backup; without it rollbacks "
-                    "cannot be refused"
-                ) from error
+            used = self._used()
             for manifest in manifests:
-                last = used.get(manifest.set_id)
-                if last and manifest.version < last["version"]:
+                version, data_sha256 = used.get(manifest.set_id, (0, ""))
+                if manifest.version < version:
                     raise RollbackRefused(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} is older "
-                        f"than version {last['version']}, which was already used here; get the "
-                        "current version from the EU Centre"
+                        f"than version {version}, which was already used here; get the current "
+                        "version from the EU Centre"
                     )
-                if (
-                    last
-                    and manifest.version == last["version"]
-                    and manifest.data_sha256 != last["data_sha256"]
-                ):
+                if manifest.version == version and manifest.data_sha256 != data_sha256:
                     raise SetAltered(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} was used "
                         "here before with other contents; a change needs a new version"
                     )
-            used.update(
-                {m.set_id: {"version": m.version, "data_sha256": m.data_sha256} for m in manifests}
+                used[manifest.set_id] = (manifest.version, manifest.data_sha256)
+            on_disk.fsync_json(
+                self._path,
+                {
+                    name: {"version": version, "data_sha256": data_sha256}
+                    for name, (version, data_sha256) in used.items()
+                },
             )
-            on_disk.fsync_json(self._path, used)
+
+    def _used(self) -> dict[str, tuple[int, str]]:
+        """Set id -> version and digest; a damaged file stops everything."""
+        try:
+            used = json.loads(self._path.read_text())
+            return {
+                str(name): (int(entry["version"]), str(entry["data_sha256"]))
+                for name, entry in used.items()
+            }
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise IndicatorSetError(
+                f"{self._path} is damaged: restore it from a backup; without it rollbacks cannot "
+                "be refused"
+            ) from error
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -166,7 +174,9 @@ def _radius_index(
         return HammingIndex.build(values)
     place = index_folder / manifest.data_sha256
     with contextlib.suppress(IndexFormatError):
-        return HammingIndex.open(place)
+        kept = HammingIndex.open(place)
+        if np.array_equal(kept.codes, values):  # the signature covers the values, not the index
+            return kept
     index = HammingIndex.build(values)
     with contextlib.suppress(FileExistsError):
         index.save(place)

@@ -104,7 +104,11 @@ class Manifest:
             (self.effective <= self.not_after, "not_after", "must not be before effective"),
             (bool(self.order_ids), "order_ids", "must name at least one detection order"),
             (self.url_rules == (urls.RULES if is_url else ""), "url_rules", f"is {urls.RULES!r}"),
-            (bool(self.url_key) == is_url, "url_key", "belongs to a url set"),
+            (
+                _is_key(self.url_key) if is_url else not self.url_key,
+                "url_key",
+                f"is base64 of {urls.KEY_BYTES} bytes for a url set, else empty",
+            ),
         )
         for holds, name, remedy in rules:
             if not holds:
@@ -136,6 +140,13 @@ class Manifest:
             raise IndicatorSetError(
                 f"{where} is not a manifest of format {FORMAT!r} ({error}): get the set again"
             ) from error
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == urls.KEY_BYTES
+    except ValueError:
+        return False
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -207,8 +218,15 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
     Raises:
         SetAltered: the signed file is not of the shape its manifest promises.
     """
-    table = pa.ipc.open_file(pa.memory_map(str(folder / _DATA))).read_all()
-    if table.schema != schema(manifest.algorithm) or table.num_rows != manifest.rows:
+    try:
+        table = pa.ipc.open_file(pa.memory_map(str(folder / _DATA))).read_all()
+    except (pa.ArrowException, OSError):
+        table = None
+    if (
+        table is None
+        or table.schema != schema(manifest.algorithm)
+        or table.num_rows != manifest.rows
+    ):
         raise SetAltered(f"{folder}/{_DATA} does not hold what {_MANIFEST} says: build it again")
     return table
 

@@ -137,7 +137,7 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     Raises:
         ValueError: for another shape or dtype.
     """
-    plane, quality = _plane(pixels)
+    plane, quality = _plane(pixels, always_filter=False)
     code = np.zeros(limits.PDQ_BYTES, np.uint8)
     if plane is not None:
         _kernels.hash_plane(plane, _BASIS, code)
@@ -156,14 +156,16 @@ def dihedral(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     Returns:
         Codes (uint8 [8, 32]) and the quality, which all views share.
     """
-    plane, quality = _plane(pixels)
+    plane, quality = _plane(pixels, always_filter=True)
     codes = np.zeros((len(DIHEDRAL_VIEWS), limits.PDQ_BYTES), np.uint8)
     if plane is not None:
         _kernels.hash_plane_dihedral(plane, _BASIS, codes)
     return codes, quality
 
 
-def _plane(pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32] | None, int]:
+def _plane(
+    pixels: npt.NDArray[np.uint8], *, always_filter: bool
+) -> tuple[npt.NDArray[np.float32] | None, int]:
     """The 64 x 64 plane and its quality; None and 0 for an image too small to hash."""
     is_gray = pixels.ndim == 2
     if pixels.dtype != np.uint8 or not (is_gray or (pixels.ndim == 3 and pixels.shape[2] == 3)):
@@ -175,5 +177,5 @@ def _plane(pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32] | Non
         return None, 0
     plane = np.empty((64, 64), np.float32)
     channels = np.ascontiguousarray(pixels[:, :, np.newaxis] if is_gray else pixels)
-    quality: int = _kernels.plane_of(channels, plane)
+    quality: int = _kernels.plane_of(channels, always_filter, plane)
     return plane, quality

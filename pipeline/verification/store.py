@@ -111,7 +111,7 @@ class Store:
         finally:
             connection.close()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_JOBS)
-        self._writer = threading.Thread(target=self._write, name="store-writer")
+        self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
         self._writer.start()
 
     def close(self) -> None:

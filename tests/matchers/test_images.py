@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import threading
 import tracemalloc
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -732,3 +734,98 @@ def test_running_out_of_memory_is_a_reason_of_its_own(monkeypatch):
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
     assert reason_of(WHOLE["jpeg"]) == "out_of_memory"
+
+
+# --- pixels held at once ----------------------------------------------------------------------
+
+
+class WouldWaitError(Exception):
+    """Raised in place of waiting for ever."""
+
+
+class NoWaiting(threading.Condition):
+    """A condition for one thread: what does not hold at once never will."""
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        """True at once, or an error."""
+        if not predicate():
+            raise WouldWaitError
+        return True
+
+
+class ImpatientCondition(threading.Condition):
+    """A condition that a broken budget cannot hang."""
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = 60) -> bool:
+        """True in the end, or an error."""
+        if not super().wait_for(predicate, timeout):
+            raise WouldWaitError
+        return True
+
+
+@pytest.fixture
+def room_for_two(monkeypatch) -> None:
+    """A budget of two pictures of 60 x 80, which tells when a third would have to wait."""
+    budget = images._Budget(2 * 60 * 80)
+    budget._returned = NoWaiting()
+    monkeypatch.setattr(images, "_budget", budget)
+
+
+def test_decoded_lends_the_pixels_that_decode_gives():
+    """The two ways to decode differ only in how long the pixels count."""
+    for blob in WHOLE.values():
+        with images.decoded(blob) as pixels:
+            np.testing.assert_array_equal(pixels, images.decode(blob))
+
+
+def test_no_more_pixels_are_held_than_the_budget_allows(room_for_two):
+    """Two pictures are held together; a third waits until one of them is let go."""
+    with images.decoded(WHOLE["jpeg"]):
+        second = images.decoded(WHOLE["jpeg"])
+        with second, pytest.raises(WouldWaitError), images.decoded(WHOLE["png"]):
+            pytest.fail("a third picture was decoded")
+        with images.decoded(WHOLE["png"]) as pixels:
+            assert pixels.shape == (60, 80, 3)
+
+
+def test_pixels_are_given_back_however_the_block_ends(room_for_two):
+    """Broken pictures and errors in the block cost nothing that lasts."""
+    blob = WHOLE["jpeg"]
+    for _ in range(5):
+        assert reason_of(blob[: len(blob) // 2]) == "truncated"
+        with pytest.raises(ZeroDivisionError), images.decoded(blob):
+            raise ZeroDivisionError
+    with images.decoded(blob), images.decoded(blob) as pixels:
+        assert pixels.shape == (60, 80, 3)
+
+
+def test_a_picture_refused_by_its_header_takes_nothing_of_the_budget(room_for_two):
+    """A header that claims gigapixels never waits for them."""
+    with images.decoded(WHOLE["png"]), images.decoded(WHOLE["png"]):
+        assert reason_of(lying_png()) == "too_many_pixels"
+
+
+def test_the_largest_picture_fits_the_budget():
+    """Otherwise it would wait for ever."""
+    assert limits.MAX_PIXELS <= limits.MAX_PIXELS_AT_ONCE
+
+
+def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
+    """Eight threads with room for one picture at a time each decode theirs, one by one."""
+    budget = images._Budget(60 * 80)
+    budget._returned = ImpatientCondition()
+    monkeypatch.setattr(images, "_budget", budget)
+    inside: list[int] = []
+    together: list[int] = []
+
+    def one(number: int) -> bool:
+        with images.decoded(WHOLE["png"]) as pixels:
+            inside.append(number)
+            together.append(len(inside))
+            right = bool((pixels == smooth(60, 80)).all())
+            inside.remove(number)
+        return right
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(one, range(24))) == [True] * 24
+    assert together == [1] * 24

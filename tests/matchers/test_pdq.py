@@ -18,6 +18,7 @@ from support.places import PHOTOS, SHARED_DATA, VECTORS, demo_photos
 from support.settings import SEEDED
 
 from matchers import images, limits, pdq
+from matchers.errors import DecodeError
 from matchers.pdq import _kernels
 
 sides = st.one_of(
@@ -319,6 +320,14 @@ def test_a_batch_equals_its_single_images_whatever_the_threads(threads):
             assert_equal(
                 (batch.codes[row], batch.quality[row]), pdq.hash_pixels(images.decode(blob))
             )
+
+
+def test_one_encoded_image_hashes_as_its_pixels():
+    """`hash_blob` is decode and hash in one, and hands on why it could not decode."""
+    blob = store(smooth(100, 150, seed=2), "JPEG")
+    assert_equal(pdq.hash_blob(blob), pdq.hash_pixels(images.decode(blob)))
+    with pytest.raises(DecodeError, match=r"^truncated$"):
+        pdq.hash_blob(blob[:-500])
 
 
 def test_an_empty_batch_gives_no_rows():

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import simplejpeg
+from PIL import Image
 from support.pictures import reference, smooth, store
 from support.sets import URL_KEY, signed_set
 
-from matchers import images, pdq, urls
+from matchers import urls
 from matchers.digests import digest
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
+from matchers.pdq import hasher
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
 
 PICTURE = smooth(90, 120, seed=1)
@@ -69,12 +72,20 @@ def best(scanner: Scanner, code: bytes, quality: int = 100) -> tuple[int, int, i
 
 @pytest.fixture
 def no_decoding(monkeypatch):
-    """Any attempt to decode a picture is a failed test."""
+    """Any picture that a decoder opens, whoever asks, is a failed test."""
+    opened: list[str] = []
 
-    def refuse(_: bytes) -> None:
-        raise AssertionError("the picture was decoded")
+    def spy(decoder: str, original: Callable) -> Callable:
+        def call(*arguments: object, **options: object) -> object:
+            opened.append(decoder)
+            return original(*arguments, **options)
 
-    monkeypatch.setattr(images, "decode", refuse)
+        return call
+
+    monkeypatch.setattr(Image, "open", spy("Pillow", Image.open))
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", spy("simplejpeg", simplejpeg.decode_jpeg))
+    yield
+    assert opened == []
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
@@ -379,7 +390,7 @@ def test_a_bug_is_not_taken_for_an_unreadable_item(full_scanner, monkeypatch):
     def fail(_: np.ndarray) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(pdq, "hash_pixels", fail)
+    monkeypatch.setattr(hasher, "hash_pixels", fail)
     with pytest.raises(ZeroDivisionError):
         full_scanner.scan([("image", BLOB)])
 

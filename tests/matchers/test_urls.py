@@ -50,8 +50,8 @@ CANONICAL = [
     (6, "http://example.com/%7euser/%41", "http://example.com/~user/A"),
     (6, "http://example.com/a%2fb", "http://example.com/a%2Fb"),
     (6, "http://example.com/?q=%61%2b%c3%a9", "http://example.com/?q=a%2B%C3%A9"),
-    (6, "http://example.com/100%", "http://example.com/100%"),
-    (6, "http://example.com/%zz%4", "http://example.com/%zz%4"),
+    (6, "http://example.com/100%", "http://example.com/100%25"),
+    (6, "http://example.com/%zz%4", "http://example.com/%25zz%254"),
     (6, "http://example.com/%2541", "http://example.com/%2541"),
 ]
 

@@ -51,7 +51,9 @@ def reason(order: Order, *, now: dt.datetime = NOW, media=MEDIA, **changes: obje
 
 INSTANTS = st.one_of(
     st.none(),
-    st.datetimes(dt.datetime(2023, 1, 1), dt.datetime(2030, 1, 1), timezones=st.just(dt.UTC)),
+    st.integers(0, 7 * 366 * 86_400 * 1_000_000).map(
+        lambda us: dt.datetime(2023, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=us)
+    ),
     st.sampled_from(
         [
             dt.datetime(2025, 1, 1, tzinfo=dt.UTC),
@@ -62,20 +64,27 @@ INSTANTS = st.one_of(
     ),
 )
 
+
+def mostly(good: str, *others: str | None) -> st.SearchStrategy[str | None]:
+    """The good value more often than not, so that rows get past the first questions."""
+    return st.sampled_from([*[good] * (6 * len(others)), *others])
+
+
 ROWS = st.fixed_dictionaries(
     {
         "item_id": st.sampled_from(["item-1", "item-2"]),
-        "account_id": st.sampled_from([None, "", "account-1", "account-2", "all"]),
-        "kind": st.sampled_from([None, "", "image", "video", "url", "other", "Image", "audio"]),
-        "part": st.sampled_from([None, "", "public-gallery", "albums", "messages"]),
+        "account_id": mostly("account-1", None, "", "account-2", "all"),
+        "kind": mostly("image", None, "", "video", "url", "other", "Image", "audio"),
+        "part": mostly("public-gallery", None, "", "albums", "messages"),
         "uploaded_at": INSTANTS,
-        "encryption": st.sampled_from([None, "", "none", "none", "e2ee", "unknown", "None"]),
-        "account_class": st.sampled_from([None, "", "ordinary", "ordinary", "state", "unknown"]),
-        "consent": st.sampled_from([None, "", "given", "refused", "unknown", "Given"]),
+        "encryption": mostly("none", None, "", "e2ee", "unknown", "None"),
+        "account_class": mostly("ordinary", None, "", "state", "unknown"),
+        "consent": st.sampled_from(["given", None, "", "refused", "unknown", "Given"]),
     }
 )
 
 MOMENTS = st.one_of(
+    st.just(NOW),
     st.just(NOW),
     st.sampled_from(
         [
@@ -94,7 +103,7 @@ MOMENTS = st.one_of(
 def orders(draw: st.DrawFn) -> Order:
     """Valid orders that differ in all that the gate looks at."""
     urls = draw(st.booleans())
-    still_and_moving = draw(st.sampled_from([["image"], ["video"], ["image", "video"]]))
+    still_and_moving = draw(st.sampled_from([["image"], ["image", "video"], ["video"]]))
     return make_order(
         legal_profile=draw(st.sampled_from(["be2024", "com2022"])),
         kinds=["known", "url"] if urls else ["known"],
@@ -105,11 +114,11 @@ def orders(draw: st.DrawFn) -> Order:
     )
 
 
-@settings(SEEDED, max_examples=300)
+@settings(SEEDED, max_examples=250)
 @given(
     rows=st.lists(ROWS, max_size=12),
     order=orders(),
-    scannable=st.frozensets(st.sampled_from(["image", "video", "url"])),
+    scannable=st.sampled_from([MEDIA, {"image", "video"}, {"url"}, {"image"}, frozenset()]),
     now=MOMENTS,
     first=st.integers(0, 3),
 )

@@ -7,6 +7,7 @@ import gzip
 import io
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from apache_beam.io.filesystem import CompressedFile, CompressionTypes, FileSystem
@@ -20,30 +21,21 @@ OBJECTS: dict[str, bytes | Exception] = {}
 """What the store below holds: contents, or what opening raises."""
 
 
+def _unused(self, *arguments, **options):
+    """Reading needs none of a store's other methods."""
+    raise NotImplementedError
+
+
 class MemoryStore(FileSystem):
     """An object store in memory, found by Beam under the scheme mem, as s3 and gs are."""
 
+    join = split = mkdirs = has_dirs = _list = create = copy = rename = _unused
+    exists = size = last_updated = checksum = metadata = delete = _unused
+
     @classmethod
     def scheme(cls):
+        """What stands before ://."""
         return "mem"
-
-    def join(self, basepath, *paths):
-        return "/".join([basepath, *paths])
-
-    def split(self, path):
-        return path.rpartition("/")[::2]
-
-    def mkdirs(self, path):
-        raise NotImplementedError
-
-    def has_dirs(self):
-        return False
-
-    def _list(self, dir_or_prefix):
-        raise NotImplementedError
-
-    def create(self, path, mime_type="", compression_type=CompressionTypes.AUTO):
-        raise NotImplementedError
 
     def open(self, path, mime_type="", compression_type=CompressionTypes.AUTO):
         """As Beam's own stores do it (s3filesystem.py, gcsfilesystem.py: _path_open)."""
@@ -57,30 +49,6 @@ class MemoryStore(FileSystem):
         if kind == CompressionTypes.UNCOMPRESSED:
             return raw
         return CompressedFile(raw, compression_type=kind)
-
-    def copy(self, source_file_names, destination_file_names):
-        raise NotImplementedError
-
-    def rename(self, source_file_names, destination_file_names):
-        raise NotImplementedError
-
-    def exists(self, path):
-        return path in OBJECTS
-
-    def size(self, path):
-        return len(OBJECTS[path])
-
-    def last_updated(self, path):
-        raise NotImplementedError
-
-    def checksum(self, path):
-        raise NotImplementedError
-
-    def metadata(self, path):
-        raise NotImplementedError
-
-    def delete(self, paths):
-        raise NotImplementedError
 
 
 @pytest.fixture
@@ -155,7 +123,7 @@ def test_a_file_that_may_not_be_read_is_not_permitted(tmp_path, monkeypatch):
     assert reason(str(path)) == "not_permitted"
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE])
 def test_a_fault_of_the_machine_is_no_fault_of_the_file(tmp_path, monkeypatch, code):
     """A disk error, or too many open files, makes an item unreadable; it still is a file."""
     path = tmp_path / "sentinel.jpg"
@@ -182,10 +150,9 @@ def test_a_link_is_not_followed(tmp_path, target):
     assert reason(str(tmp_path / "link.jpg")) == "not_a_file"
 
 
-@pytest.mark.parametrize("folder", ["a:", "1", "x y"])
-def test_a_link_is_not_followed_by_way_of_a_scheme_that_is_none(tmp_path, folder):
+def test_a_link_is_not_followed_by_way_of_a_scheme_that_is_none(tmp_path):
     """A local path with :// in it is a local path, and held to the same rules."""
-    place = tmp_path / f"{folder}:"
+    place = tmp_path / "a:"
     place.mkdir()
     (tmp_path / "item.jpg").write_bytes(b"content")
     (place / "link.jpg").symlink_to(tmp_path / "item.jpg")
@@ -234,11 +201,14 @@ def test_nothing_stays_open(tmp_path, kind):
         except ItemError:
             assert kind != "file"
 
+    def handles() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
     attempt()
-    before = len(os.listdir("/proc/self/fd"))
+    before = handles()
     for _ in range(5):
         attempt()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert handles() == before
 
 
 # --- limits -----------------------------------------------------------------------------------

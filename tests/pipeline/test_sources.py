@@ -67,10 +67,9 @@ def files(root: Path, *names: str | bytes) -> Path:
     """A folder with these files in it; each holds its own name."""
     for name in names:
         encoded = os.fsencode(name)
-        path = os.path.join(os.fsencode(root), encoded)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(encoded)
+        path = root / os.fsdecode(encoded)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded)
     return root
 
 
@@ -224,10 +223,14 @@ def test_a_path_too_long_for_an_id_is_read_all_the_same(tmp_path, run):
     rows = listing(files(tmp_path / "in", long, fits), run)
     digest = "path-sha256:" + hashlib.sha256(long.encode()).hexdigest()
     assert {row["item_id"] for row in rows} == {digest, fits}
-    assert sorted(read.read_item(row["uri"]) for row in rows) == sorted([long.encode(), fits.encode()])
+    assert sorted(read.read_item(row["uri"]) for row in rows) == sorted(
+        [long.encode(), fits.encode()]
+    )
 
 
-@pytest.mark.parametrize("name", ["a\nb.jpg", "a\x7f.jpg", "\x01.jpg", "a\u2028b.jpg", "a\u202eb.jpg"])
+@pytest.mark.parametrize(
+    "name", ["a\nb.jpg", "a\x7f.jpg", "\x01.jpg", "a\u2028b.jpg", "a\u202eb.jpg"]
+)
 def test_control_characters_in_a_name_do_not_get_into_an_id(tmp_path, run, name):
     """A name that would garble a listing gets a digest as its id and can still be read."""
     (row,) = listing(files(tmp_path / "in", name), run)
@@ -800,7 +803,9 @@ def test_a_refused_manifest_leaves_nothing_behind(tmp_path, run, rows):
 
 @settings(SEEDED, max_examples=40)
 @given(
-    rows=st.integers(1, 40), chunk_rows=st.integers(1, 45), suffix=st.sampled_from([".csv", ".jsonl"])
+    rows=st.integers(1, 40),
+    chunk_rows=st.integers(1, 45),
+    suffix=st.sampled_from([".csv", ".jsonl"]),
 )
 def test_every_chunk_but_the_last_is_full(tmp_path, rows, chunk_rows, suffix):
     """Row groups hold chunk_rows rows but for the last, which holds the rest, in the given order."""

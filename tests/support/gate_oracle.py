@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.order import Order
 
 
-def reason_not_to_open(
+def reason_not_to_open(  # noqa: C901, PLR0911, PLR0912 - one question after the other
     row: Mapping[str, Any], order: Order, scannable: Collection[str], now: dt.datetime
 ) -> str | None:
     """Why the row may not be opened; None if it may."""
