@@ -121,11 +121,14 @@ class Scanner:
         exact = min(found, key=self._preference, default=None)
         if exact is not None and self._kind(exact) != "new":
             return Examined(unit, exact=exact)
-        if media == "video" and exact is None:
-            raise DecodeError("video_not_supported")
-        if media == "video" or not self._perceptual:
+        if not self._perceptual and media != "video":
             return Examined(unit, exact=exact)
-        code, quality = pdq.hash_blob(content)
+        try:
+            code, quality = _perceptual_code(media, content)
+        except DecodeError:
+            if exact is None:
+                raise
+            return Examined(unit, exact=exact)
         return Examined(unit, exact=exact, code=code, quality=quality)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
@@ -198,3 +201,11 @@ class Scanner:
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
+
+
+def _perceptual_code(
+    media: Media | None, content: bytes
+) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], int]:
+    if media == "video":
+        raise DecodeError("video_not_supported")
+    return pdq.hash_blob(content)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -185,9 +186,14 @@ def identity(folder: Path) -> Identity:
     """The TLS identity of the party whose folder this is.
 
     Raises:
-        KeysRefused: not a key folder, or its key is readable by others.
+        KeysRefused: not a key folder, damaged, or its key is readable by others.
     """
     _check_private(folder / "tls.key")
+    certificates = [_certificate(folder / name) for name in ("ca.pem", "tls.pem")]
+    key = _private(folder / "tls.key")
+    public = getattr(key, "public_key", None)
+    if public is None or public() != certificates[1].public_key():
+        raise KeysRefused(f"{folder}: tls.key is not the key of tls.pem; copy both from one set")
     return Identity(folder)
 
 
@@ -284,19 +290,30 @@ def _check_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
     except OSError as error:
-        raise KeysRefused(
-            f"{path}: {error.strerror}. Give the key folder of this party; `sluis keys new` makes "
-            "a working set"
-        ) from error
+        raise _absent(path, error) from error
     if mode & 0o077:
         raise KeysRefused(f"{path} can be read by others: chmod 600 {path}")
+
+
+def _absent(path: Path, error: OSError) -> KeysRefused:
+    return KeysRefused(
+        f"{path}: {error.strerror}. Give the key folder of this party; `sluis keys new` makes a "
+        "working set"
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _absent(path, error) from error
 
 
 def _secret(path: Path, length: int) -> bytes:
     _check_private(path)
     try:
-        value = bytes.fromhex(path.read_text().strip())
-    except (ValueError, OSError):
+        value = bytes.fromhex(_read(path).decode().strip())
+    except ValueError:
         value = b""
     if len(value) != length:
         raise KeysRefused(f"{path} is damaged: it must hold {2 * length} hex digits")
@@ -306,18 +323,23 @@ def _secret(path: Path, length: int) -> bytes:
 def _private(path: Path) -> object:
     _check_private(path)
     try:
-        return serialization.load_pem_private_key(path.read_bytes(), password=None)
+        return serialization.load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a private key in PEM: {error}") from error
 
 
 def _public(path: Path) -> object:
     try:
-        return serialization.load_pem_public_key(path.read_bytes())
-    except OSError as error:
-        raise KeysRefused(f"{path}: {error.strerror}") from error
+        return serialization.load_pem_public_key(_read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a public key in PEM") from error
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError as error:
+        raise KeysRefused(f"{path} is not a certificate in PEM") from error
 
 
 def _private_pem(key: X25519PrivateKey | Ed25519PrivateKey) -> bytes:

@@ -8,6 +8,8 @@ module only refuses one that is incomplete, contradicts itself or is not in forc
 from __future__ import annotations
 
 import datetime as dt
+import functools
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -15,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -28,6 +31,15 @@ from pipeline.errors import OrderRefused, Problem
 
 FORMAT: Final = "sluis-detection-order/1"
 
+
+def _day(value: object) -> object:
+    """A day is written as YYYY-MM-DD (YAML makes it a date); a number is none."""
+    if isinstance(value, str | dt.date) and not isinstance(value, dt.datetime):
+        return value
+    raise PydanticCustomError("day", "is not a day")
+
+
+Day = Annotated[dt.date, BeforeValidator(_day)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -56,7 +68,7 @@ class Service(_Part):
         description="Give the category the coordinating authority decided: high, medium or low."
     )
     risk_decided_by: Text = Field(description="Name who decided the risk category.")
-    risk_decided_on: dt.date = Field(description="Give the day of that decision as YYYY-MM-DD.")
+    risk_decided_on: Day = Field(description="Give the day of that decision as YYYY-MM-DD.")
     risk_methodology: Text = Field(description="Name the methodology and its version.")
 
 
@@ -64,7 +76,7 @@ class Signature(_Part):
     """The authority's signature. Sluis records it; checking an eIDAS seal is left to people."""
 
     signed_by: Text = Field(description="Name who signed the order.")
-    signed_on: dt.date = Field(description="Give the day of signature as YYYY-MM-DD.")
+    signed_on: Day = Field(description="Give the day of signature as YYYY-MM-DD.")
     reference: Text = Field(description="Give the electronic seal's or document's reference.")
 
 
@@ -72,12 +84,12 @@ class Order(_Part):
     """A valid order. Frozen: nothing changes it while it runs."""
 
     format: Literal["sluis-detection-order/1"] = Field(description=f"Write {FORMAT}.")
-    reference: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(
+    reference: Annotated[Text, StringConstraints(max_length=200)] = Field(
         description="Give the order's reference as printed on it."
     )
     legal_profile: Text = Field(description="Name the legal basis; see docs/legal-profiles.md.")
     authority: Authority = Field(description="Add the section authority: name, country.")
-    issued_on: dt.date = Field(description="Give the day of issue as YYYY-MM-DD.")
+    issued_on: Day = Field(description="Give the day of issue as YYYY-MM-DD.")
     provider: Text = Field(description="Name the provider the order is addressed to.")
     service: Service = Field(description="Add the section service: name, parts, risk_category, ….")
     kinds: Annotated[tuple[Literal["known", "new", "url"], ...], Field(min_length=1)] = Field(
@@ -92,9 +104,9 @@ class Order(_Part):
     accounts: Literal["all"] | Annotated[tuple[Text, ...], Field(min_length=1)] = Field(
         description="Write all, or list the accounts that the order targets."
     )
-    valid_from: dt.date = Field(description="Give the first day of the order as YYYY-MM-DD.")
-    valid_until: dt.date = Field(description="Give the last day of the order as YYYY-MM-DD.")
-    uploaded_from: dt.date | None = Field(
+    valid_from: Day = Field(description="Give the first day of the order as YYYY-MM-DD.")
+    valid_until: Day = Field(description="Give the last day of the order as YYYY-MM-DD.")
+    uploaded_from: Day | None = Field(
         default=None,
         description="Give the first upload day covered as YYYY-MM-DD, or leave it out.",
     )
@@ -117,42 +129,58 @@ class Order(_Part):
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
+        problems = tuple(self._contradictions())
+        if problems:
+            raise PydanticCustomError("order", "contradicts itself", {"problems": problems})
+        return self
+
+    def _contradictions(self) -> Iterator[Problem]:
+        """What is wrong between fields that are each right by themselves."""
+        wrong = "manifest_error"
         profile = _profiles().get(self.legal_profile)
         if profile is None:
-            raise _defect(
+            yield Problem(
                 "legal_profile",
+                wrong,
                 f"{self.legal_profile!r} is not known",
                 f"Use one of {', '.join(_profiles())}.",
             )
-        if self.service.risk_category not in profile["risk_categories"]:
-            raise _defect(
+        elif self.service.risk_category not in profile["risk_categories"]:
+            yield Problem(
                 "service.risk_category",
+                wrong,
                 f"{self.service.risk_category!r} may not be put under an order by "
                 f"{self.legal_profile}",
                 f"The profile allows {', '.join(profile['risk_categories'])}; ask the authority.",
             )
         if self.valid_until < self.valid_from:
-            raise _defect(
-                "valid_until", "is before valid_from", "Ask the authority which dates hold."
-            )
-        if (self.valid_until - self.valid_from).days > profile["most_days"]:
-            raise _defect(
+            yield Problem(
                 "valid_until",
-                "the period is longer than 24 months",
-                "Ask the authority for an order of at most 24 months.",
+                wrong,
+                "is before valid_from",
+                "Ask the authority which dates hold.",
+            )
+        elif profile and self.valid_until > _months_later(self.valid_from, profile["most_months"]):
+            yield Problem(
+                "valid_until",
+                wrong,
+                f"is more than {profile['most_months']} months after valid_from",
+                f"Ask the authority for an order of at most {profile['most_months']} months.",
             )
         if "new" in self.kinds and not self.prior_known_order:
-            raise _defect(
+            yield Problem(
                 "prior_known_order",
-                "an order on new material needs an earlier order on known material",
+                "insufficient_information",
+                "is missing: an order on new material needs an earlier one on known material",
                 "Give that order's reference.",
-                category="insufficient_information",
             )
         if ("url" in self.kinds) != ("url" in self.media):
-            raise _defect(
-                "kinds", "url stands in only one of kinds and media", "Name it in both or in none."
+            yield Problem(
+                "kinds",
+                wrong,
+                "url stands in only one of kinds and media",
+                "Name it in both or in none.",
             )
-        return self
 
 
 def load(path: Path) -> Order:
@@ -163,13 +191,13 @@ def load(path: Path) -> Order:
     """
     try:
         with open(path, encoding="utf-8") as file:
-            values = yaml.safe_load(file)
+            values = yaml.load(file, _UniqueKeys)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise OrderRefused(
             f"{path} cannot be read ({error.strerror}): without an order nothing may be opened. "
             "`sluis order example` prints one to fill in"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise OrderRefused(f"{path} is not YAML: {error}") from error
     return parse(values, str(path))
 
@@ -186,7 +214,8 @@ def parse(values: object, where: str) -> Order:
     """
     if not isinstance(values, dict):
         raise OrderRefused(f"{where} is not an order: `sluis order example` prints one to fill in")
-    if "solicitation" in (values.get("kinds") or ()):
+    kinds = values.get("kinds")
+    if isinstance(kinds, str | list) and "solicitation" in kinds:
         raise OrderRefused(
             f"{where} asks to detect solicitation, which is text: only visual content and URLs "
             "are scanned. Ask the authority"
@@ -194,8 +223,10 @@ def parse(values: object, where: str) -> Order:
     try:
         return Order.model_validate(values)
     except ValidationError as error:
-        problems = tuple(_problem(fault) for fault in error.errors())
-        raise OrderRefused(f"{where} is not a usable order:", problems) from None
+        problems = [problem for fault in error.errors() for problem in _problems(fault)]
+        named = {problem.field: problem for problem in reversed(problems)}
+        problems = [problem for problem in problems if named[problem.field] is problem]
+        raise OrderRefused(f"{where} is not a usable order:", tuple(problems)) from None
 
 
 def check_in_force(order: Order, today: dt.date) -> None:
@@ -242,36 +273,55 @@ def example() -> str:
     return (resources.files("pipeline") / "order_example.yaml").read_text(encoding="utf-8")
 
 
+@functools.cache
 def _profiles() -> dict[str, dict[str, Any]]:
     text = (resources.files("pipeline") / "legal_profiles.yaml").read_text(encoding="utf-8")
     profiles: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return profiles
 
 
-def _defect(
-    field: str, message: str, remedy: str, category: str = "manifest_error"
-) -> PydanticCustomError:
-    return PydanticCustomError(
-        "order",
-        "{message}",
-        {"message": message, "remedy": remedy, "field": field, "category": category},
-    )
+def _months_later(day: dt.date, months: int) -> dt.date:
+    """The same day some months on; the first of the next month where there is no such day."""
+    years, month = divmod(day.month - 1 + months, 12)
+    try:
+        return day.replace(year=day.year + years, month=month + 1)
+    except ValueError:
+        return dt.date(day.year + years, month + 2, 1)
 
 
-def _problem(fault: Any) -> Problem:
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML lets a key stand twice and the last one win; an order must not hide a field so."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice."""
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _problems(fault: Any) -> Iterator[Problem]:
     """One pydantic fault -> field, message and remedy."""
     if fault["type"] == "order":
-        context = fault["ctx"]
-        return Problem(context["field"], context["category"], context["message"], context["remedy"])
-    path = [part for part in fault["loc"] if isinstance(part, str)]
-    field = ".".join(str(part) for part in fault["loc"])
+        yield from fault["ctx"]["problems"]
+        return
+    # The alternatives of a union are no fields: `accounts.literal['all']`.
+    loc = [part for part in fault["loc"] if not (isinstance(part, str) and "[" in part)]
+    path = [part for part in loc if isinstance(part, str)]
+    field = ".".join(str(part) for part in loc)
     if fault["type"] == "missing":
-        return Problem(field, "insufficient_information", "is missing", _remedy(path))
-    if fault["type"] == "extra_forbidden":
-        return Problem(
+        yield Problem(field, "insufficient_information", "is missing", _remedy(path))
+    elif fault["type"] == "extra_forbidden":
+        yield Problem(
             field, "manifest_error", "is not a field of an order", "Remove it or correct its name."
         )
-    return Problem(field, "manifest_error", fault["msg"], _remedy(path))
+    else:
+        yield Problem(field, "manifest_error", fault["msg"], _remedy(path))
 
 
 def _remedy(path: list[str]) -> str:

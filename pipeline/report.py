@@ -26,13 +26,18 @@ _COLOURS: Final = {
     "skipped": "#8a8f98",
     "failed": "#c98a1b",
 }
+_LEAST_SECONDS: Final = 0.001  # a rate over less than this says nothing
 _INK: Final = "#23303b"
 
 
 def terminal(report: dict[str, Any], run_folder: Path) -> Group:
     """The short table that ends a scan."""
     tally = Tally.from_json(report["tally"])
-    table = Table(title=f"Order {report['order']}", title_justify="left", header_style="bold")
+    table = Table(
+        title=Text(f"Order {report['order']}", style="italic"),
+        title_justify="left",
+        header_style="bold",
+    )
     table.add_column("outcome")
     table.add_column("items", justify="right")
     table.add_column("of which")
@@ -83,18 +88,13 @@ def _parts(counts: Counter[str]) -> str:
 
 
 def _duration(report: dict[str, Any]) -> float:
-    """Seconds the engine was at work: pauses between sessions of a resumed run do not count."""
-    times = [finished for finished, _ in report["finished"]]
-    if not times:
-        return 0.0
-    first = max(report["started_at"], min(times) - 60)
-    gaps = [b - a for a, b in zip([first, *times], times, strict=False)]
-    return float(sum(gap for gap in gaps if gap < 60))
+    """Seconds at work, as the steps measured them: pauses of a resumed run do not count."""
+    return float(sum(report["seconds"].values()))
 
 
 def _rate(report: dict[str, Any]) -> float:
     seconds = _duration(report)
-    return float(report["tally"]["rows"] / seconds) if seconds > 0 else 0.0
+    return float(report["tally"]["rows"] / seconds) if seconds >= _LEAST_SECONDS else 0.0
 
 
 def _day_and_time(seconds: float) -> str:
@@ -177,7 +177,11 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
     figure, axes = _figure(2.6)
     palette = ["#b3452c", "#2f6690", "#7a5c99", "#4c7a5b", "#c98a1b"]
     floor: Counter[int] = Counter()
-    for number, (set_id, counts) in enumerate(sorted(by_set.items())):
+    shown = sorted(by_set, key=lambda name: -by_set[name].total())[: len(palette) - 1]
+    for name in [*by_set]:
+        if name not in shown and len(by_set) > len(palette):
+            by_set["other sets"] += by_set.pop(name)
+    for number, (set_id, counts) in enumerate(by_set.items()):
         found = sorted(counts)
         values = [counts[distance] for distance in found]
         base = [floor[distance] for distance in found]
@@ -193,21 +197,29 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
 
 
 def _throughput(finished: list[list[float]]) -> Markup | None:
-    """Items a second over the run, in up to 60 equal slices of time."""
-    if len(finished) < 3:
+    """Items a second over the run's seconds at work, in up to 60 equal slices of time.
+
+    Args:
+        finished: [when, rows, seconds at work] of each batch, in order of time.
+    """
+    total = sum(seconds for _, _, seconds in finished)
+    slices = min(60, len(finished) // 2)
+    if slices < 2 or total < _LEAST_SECONDS:
         return None
-    first, last = finished[0][0], finished[-1][0]
-    slices = min(60, max(3, len(finished) // 2))
-    width = (last - first) / slices
-    if width <= 0:
-        return None
+    width = total / slices
     counts = [0.0] * slices
-    for when, rows in finished[1:]:  # the first batch's items were done before the first mark
-        counts[min(slices - 1, int((when - first) / width))] += rows
+    clock = 0.0
+    for _, rows, seconds in finished:
+        # A batch's items are spread evenly over the time it took.
+        first, last = clock / width, (clock + seconds) / width
+        for number in range(int(first), min(slices, int(last) + 1)):
+            overlap = min(last, number + 1) - max(first, number)
+            counts[number] += rows * (overlap / (last - first) if last > first else 1.0)
+        clock += seconds
     figure, axes = _figure(2.4)
     edges = [width * number for number in range(slices + 1)]
     axes.stairs([count / width for count in counts], edges, fill=True, color="#2f6690", alpha=0.8)
-    axes.set_xlabel("seconds since the first batch")
+    axes.set_xlabel("seconds at work")
     axes.set_ylabel("items / s")
     axes.set_xlim(0, edges[-1])
     axes.set_ylim(bottom=0)

@@ -237,7 +237,10 @@ def _close_chunk(
         "chunk": chunk,
         "tally": tally.to_json(),
         "seconds": seconds,
-        "finished": [[done["finished_at"], done["tally"]["rows"]] for done in batches.values()],
+        "finished": [
+            [done["finished_at"], done["tally"]["rows"], sum(done["seconds"].values())]
+            for done in batches.values()
+        ],
     }
     write_json(run_folder / "chunks" / f"{chunk:06d}.json", closed)
     for name in batches:
@@ -265,7 +268,7 @@ def _close(run_folder: Path, tally: Tally, about: dict[str, Any]) -> dict[str, A
         **about,
         "tally": tally.to_json(),
         "seconds": seconds,
-        "finished": sorted(pair for closed in chunks for pair in closed["finished"]),
+        "finished": sorted(batch for closed in chunks for batch in closed["finished"]),
         "completed_at": time.time(),
     }
     write_json(run_folder / "report.json", report)

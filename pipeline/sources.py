@@ -28,16 +28,16 @@ from pipeline.items import ITEM_VALUES, ITEMS
 
 MANIFEST_SUFFIXES: Final = (".parquet", ".csv", ".jsonl", ".ndjson")
 REQUIRED: Final = ("item_id", "part", "encryption", "account_class")
+_BATCH: Final = 8192
 MAX_ID_BYTES: Final = 1024
 """Longest item or account id: an S3 key's limit, and what fits a sealed candidate."""
 
-_TYPES = mimetypes.MimeTypes(filenames=())  # not the machine's own table: same answer anywhere
-for _suffix, _type in {
+_TYPES: Final = mimetypes.MimeTypes(filenames=()).types_map[True] | {
     ".webp": "image/webp", ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heif",
     ".jfif": "image/jpeg", ".mkv": "video/x-matroska", ".webm": "video/webm", ".mp4": "video/mp4",
     ".m4v": "video/mp4", ".mov": "video/quicktime",
-}.items():  # fmt: skip
-    _TYPES.add_type(_type, _suffix)
+}  # fmt: skip
+"""Suffix -> media type; not the machine's own table, so that the answer is the same anywhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +95,19 @@ def take(source: Path, path: Path, *, chunk_rows: int, declared: Declared | None
             f"{source} is neither a directory nor a manifest ({', '.join(MANIFEST_SUFFIXES)})"
         )
     unfinished = path.with_name(path.name + ".new")
+    try:
+        rows = _write(source, batches, unfinished, chunk_rows)
+        _refuse_duplicates(source, unfinished, rows)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return Snapshot(path, rows, chunk_rows)
+
+
+def _write(source: Path, batches: Iterator[pa.RecordBatch], path: Path, chunk_rows: int) -> int:
+    """Validate the batches and write them in row groups of `chunk_rows`; how many rows."""
     rows = 0
-    with pq.ParquetWriter(unfinished, ITEMS) as writer:
+    with pq.ParquetWriter(path, ITEMS) as writer:
         held: list[pa.RecordBatch] = []
         for batch in batches:
             _validate(source, batch, rows)
@@ -111,9 +122,7 @@ def take(source: Path, path: Path, *, chunk_rows: int, declared: Declared | None
             writer.write_table(pa.Table.from_batches(held, ITEMS), row_group_size=chunk_rows)
     if rows == 0:
         raise SourceRefused(f"{source} is empty: there is nothing to scan")
-    _refuse_duplicates(source, unfinished, rows)
-    os.replace(unfinished, path)
-    return Snapshot(path, rows, chunk_rows)
+    return rows
 
 
 def fingerprint(source: Path) -> str | None:
@@ -140,29 +149,42 @@ def _absent(source: Path) -> SourceRefused:
 
 
 def _directory(root: Path, declared: Declared) -> Iterator[pa.RecordBatch]:
-    """Every file below `root` in order of its path; links are listed and then refused on read."""
+    """Every file below `root` in order of its path; links are listed, and refused on reading."""
+    top = os.fsencode(root.resolve())
     rows: list[dict[str, Any]] = []
-    for folder, folders, files in os.walk(os.fsencode(root.resolve())):
-        folders.sort()
-        for name in sorted(files):
-            path = os.path.join(folder, name)  # noqa: PTH118 - bytes: any file name is allowed
-            relative = os.path.relpath(path, os.fsencode(root.resolve()))
-            rows.append(
-                {
-                    "item_id": _item_id(relative),
-                    "kind": _kind_by_name(name),
-                    "uri": _uri(path),
-                    "part": declared.part,
-                    "encryption": declared.encryption,
-                    "account_class": declared.account_class,
-                    "consent": declared.consent,
-                }
-            )
-            if len(rows) == 8192:
-                yield _batch(rows)
-                rows = []
+    for path in _files(top):
+        rows.append(
+            {
+                "item_id": _item_id(os.path.relpath(path, top)),
+                "kind": _kind_by_name(path),
+                "uri": _uri(path),
+                "part": declared.part,
+                "encryption": declared.encryption,
+                "account_class": declared.account_class,
+                "consent": declared.consent,
+            }
+        )
+        if len(rows) == _BATCH:
+            yield _batch(rows)
+            rows = []
     if rows:
         yield _batch(rows)
+
+
+def _files(folder: bytes) -> Iterator[bytes]:
+    """Paths of all that is no folder, depth first, each folder sorted by name."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise SourceRefused(
+            f"{os.fsdecode(folder)} cannot be listed ({error.strerror}): what it holds would be "
+            "missed"
+        ) from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(entry.path)
+        else:
+            yield entry.path
 
 
 def _item_id(relative: bytes) -> str:
@@ -183,12 +205,12 @@ def _uri(path: bytes) -> str:
         return "file://" + urllib.parse.quote_from_bytes(path)
 
 
-def _kind_by_name(name: bytes) -> str | None:
+def _kind_by_name(path: bytes) -> str | None:
     """The kind a file's name claims; None (sniff it) where it claims nothing."""
-    guessed, _ = _TYPES.guess_type(os.fsdecode(name).lower())
-    if guessed is None:
+    suffix = os.path.splitext(path)[1]  # noqa: PTH122 - bytes: any file name is allowed
+    family = _TYPES.get(os.fsdecode(suffix).lower(), "").partition("/")[0]
+    if not family:
         return None
-    family = guessed.partition("/")[0]
     return family if family in ("image", "video") else "other"
 
 
@@ -206,30 +228,51 @@ def _manifest(path: Path) -> Iterator[pa.RecordBatch]:
     base = path.resolve().parent
     held: list[dict[str, Any]] = []
     for number, row in enumerate(rows, 1):
-        uri = row.get("uri")
-        if isinstance(uri, str) and uri and "://" not in uri:
-            row["uri"] = str(base / uri)
-        row["uploaded_at"] = _instant(path, number, row.get("uploaded_at"))
-        for name in ITEMS.names:
-            value = row.get(name)
-            if name != "uploaded_at" and value is not None and not isinstance(value, str):
-                raise _bad(path, number, name, f"is a {type(value).__name__}, not text")
-        held.append(row)
-        if len(held) == 8192:
+        cells = {name: value for name, value in row.items() if value != ""}  # empty: unknown
+        for name, value in cells.items():
+            if name != "uploaded_at" and value is not None:
+                _check_text(path, number, name, value)
+        uri = cells.get("uri")
+        if uri is not None and "://" not in uri:
+            cells["uri"] = str(base / uri)
+        cells["uploaded_at"] = _instant(path, number, cells.get("uploaded_at"))
+        held.append(cells)
+        if len(held) == _BATCH:
             yield _batch(held)
             held = []
     if held:
         yield _batch(held)
 
 
+def _check_text(path: Path, number: int, name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise _bad(path, number, name, f"is a {type(value).__name__}, not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _bad(path, number, name, "is no Unicode text") from None
+
+
 def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         file = pq.ParquetFile(path)
         _check_columns(path, file.schema_arrow.names)
-        for batch in file.iter_batches(8192):
-            yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
+        for batch in file.iter_batches(_BATCH):
+            yield from _in_microseconds(batch).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceRefused(f"{path} cannot be read as Parquet: {error}") from error
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Python has no finer time; what is finer makes no difference to a day."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            microseconds = pa.timestamp("us", tz=column.type.tz)
+            columns.append(column.cast(microseconds, safe=False))
+        else:
+            columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -242,7 +285,7 @@ def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
                     raise SourceRefused(
                         f"{path} row {number}: it has more or fewer fields than the header"
                     )
-                yield {name: value or None for name, value in row.items()}
+                yield dict(row)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SourceRefused(f"{path} cannot be read as CSV in UTF-8: {error}") from error
 
@@ -260,7 +303,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
                     raise SourceRefused(f"{path} row {number}: it is not a JSON object")
                 _check_columns(path, list(row), f" row {number}")
                 yield row
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceRefused(f"{path} row {number}: it is not JSON ({error})") from error
     except OSError as error:
         raise SourceRefused(f"{path} cannot be read: {error}") from error
@@ -275,6 +318,9 @@ def _check_columns(path: Path, names: list[str], where: str = "") -> None:
             )
     if "uri" not in names and "url" not in names:
         raise SourceRefused(f"{path}{where}: column uri is missing (or url, for URLs)")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SourceRefused(f"{path}{where}: column {twice[0]} stands twice")
     unknown = sorted(set(names) - set(ITEMS.names))
     if unknown:
         raise SourceRefused(
@@ -290,11 +336,14 @@ def _instant(path: Path, number: int, value: object) -> dt.datetime | None:
         instant = value if isinstance(value, dt.datetime) else dt.datetime.fromisoformat(str(value))
     except ValueError:
         instant = None
-    if instant is None or instant.tzinfo is None:
-        raise _bad(
-            path, number, "uploaded_at", "is not ISO 8601 with a time zone (2026-03-01T12:00:00Z)"
-        )
-    return instant.astimezone(dt.UTC)
+    try:
+        if instant is not None and instant.tzinfo is not None:
+            return instant.astimezone(dt.UTC)
+    except OverflowError:  # beyond the calendar in UTC
+        pass
+    raise _bad(
+        path, number, "uploaded_at", "is not ISO 8601 with a time zone (2026-03-01T12:00:00Z)"
+    )
 
 
 def _batch(rows: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -39,6 +39,9 @@ CREATE TABLE verdict (
 ) STRICT;
 CREATE TRIGGER verdict_stands BEFORE UPDATE ON verdict
   BEGIN SELECT RAISE(ABORT, 'a verdict is never changed'); END;
+CREATE TRIGGER verdict_is_first BEFORE INSERT ON verdict
+  WHEN EXISTS (SELECT 1 FROM verdict WHERE candidate_id = NEW.candidate_id)
+  BEGIN SELECT RAISE(ABORT, 'a verdict is never replaced'); END;
 CREATE TRIGGER verdict_stays BEFORE DELETE ON verdict
   BEGIN SELECT RAISE(ABORT, 'a verdict is never removed'); END;
 """
@@ -98,13 +101,15 @@ class Store:
         connection = self._connect()
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
+            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if version == 0 and tables == 0:
                 connection.executescript(
                     f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
                 )
             elif version != _SCHEMA_VERSION:
                 raise StoreRefused(
-                    f"{path} has schema version {version}, this version reads {_SCHEMA_VERSION}"
+                    f"{path} is a database of something else, or of schema version {version}; "
+                    f"this version reads {_SCHEMA_VERSION}"
                 )
         except sqlite3.DatabaseError as error:
             raise StoreRefused(f"{path} is not a store of Sluis: {error}") from error
@@ -194,6 +199,8 @@ class Store:
     @staticmethod
     def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
         """Run the jobs in one transaction; a job that fails is undone alone."""
+        # A caller whose deadline has passed has cancelled its future: nobody waits for that job.
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
         finished: list[tuple[_Job, object, BaseException | None]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -201,7 +208,7 @@ class Store:
                 connection.execute("SAVEPOINT job")
                 try:
                     finished.append((job, job.work(connection), None))
-                except (SluisError, sqlite3.Error) as error:
+                except Exception as error:  # noqa: BLE001 - handed to the caller below
                     connection.execute("ROLLBACK TO job")
                     finished.append((job, None, error))
                 connection.execute("RELEASE job")
@@ -249,21 +256,23 @@ class Store:
             connection.close()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self._path, isolation_level=None, check_same_thread=False, timeout=10
-        )
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            "trusted_schema = OFF",
-        ):
-            try:
+        connection = None
+        try:
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=10
+            )
+            for pragma in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "foreign_keys = ON",
+                "secure_delete = ON",
+                "trusted_schema = OFF",
+            ):
                 connection.execute(f"PRAGMA {pragma}")
-            except sqlite3.DatabaseError as error:
+        except sqlite3.DatabaseError as error:
+            if connection is not None:
                 connection.close()
-                raise StoreRefused(f"{self._path} is not a store of Sluis: {error}") from error
+            raise StoreRefused(f"{self._path} is not a store of Sluis: {error}") from error
         return connection
 
 

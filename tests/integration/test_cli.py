@@ -16,6 +16,8 @@ from pipeline import cli
 
 
 class Done(NamedTuple):
+    """What a command left behind."""
+
     status: int
     out: str
     err: str
@@ -109,8 +111,7 @@ def deployed(sluis, tmp_path):
     )  # fmt: skip
     assert done.status == 0, done.err
     assert "left out: broken.jpg: unrecognised_format" in done.err
-    world = worlds.World(tmp_path)
-    return world
+    return worlds.World(tmp_path)
 
 
 def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):

@@ -16,7 +16,7 @@ from support import world as worlds
 
 from matchers import pdq
 from pipeline import scan
-from pipeline.errors import VerificationUnreachable
+from pipeline.errors import SluisError, VerificationUnreachable
 
 ITEM = "sentinel-item-7f3a"
 ACCOUNT = "sentinel-account-91bc"
@@ -53,7 +53,17 @@ def source(tmp_path: Path) -> Path:
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
-            "item_id kind uri url encryption account_id part account_class consent".split()
+            [
+                "item_id",
+                "kind",
+                "uri",
+                "url",
+                "encryption",
+                "account_id",
+                "part",
+                "account_class",
+                "consent",
+            ]
         )
         for row in rows:
             writer.writerow([*row, ACCOUNT, "public-gallery", "ordinary", "given"])
@@ -139,7 +149,7 @@ def test_an_error_that_ends_a_run_quotes_no_item(
         raise RuntimeError(f"broken on {ITEM} of {ACCOUNT}")
 
     monkeypatch.setattr(scan, "open_match_seal", broken)
-    with pytest.raises(Exception) as ended:
+    with pytest.raises(SluisError) as ended:
         world.scan(source, world.config(verification), tmp_path / "run")
     assert "the scan failed" in str(ended.value)
     assert ITEM not in str(ended.value)

@@ -85,6 +85,7 @@ def held(world: worlds.World, address: str) -> dict[str, str]:
 
 
 def counts(report: dict) -> dict:
+    """What a run counted, in the shape of `EXPECTED`."""
     return {name: report["tally"][name] for name in EXPECTED}
 
 
@@ -146,6 +147,7 @@ def test_a_complete_run_leaves_no_list_of_items_and_is_not_run_again(world, veri
 
 
 def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
+    """Write rows as CSV."""
     columns = list({name: None for row in rows for name in row})
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
@@ -155,6 +157,7 @@ def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def row(item_id: str, **changes: str) -> dict[str, str]:
+    """A row of a listed picture inside the order, with changes."""
     usual = {
         "item_id": item_id,
         "account_id": "account-1",
@@ -363,10 +366,12 @@ def test_a_torn_outcome_file_is_a_batch_to_be_done_again(world, verification, tm
 
 
 def sluis(*arguments: object, **environment: str) -> list[str]:
+    """A command line of the installed command."""
     return [str(Path(sys.executable).parent / "sluis"), *map(str, arguments)]
 
 
 def scan_command(world: worlds.World, source: Path, address: str, folder: Path) -> list[str]:
+    """The scan of a manifest, as one would type it."""
     values = worlds.order_values(valid_from=dt.date(2026, 1, 1), valid_until=dt.date(2027, 12, 30))
     order_file = folder / "order.yaml"
     order_file.write_text(yaml.safe_dump(values))
@@ -378,7 +383,7 @@ def scan_command(world: worlds.World, source: Path, address: str, folder: Path) 
 
 
 def test_a_killed_run_is_finished_by_the_same_command(world, verification, tmp_path):
-    """kill -9 half-way: the second start finishes the rest and counts nothing twice."""
+    """Killed half-way by kill -9: the second start finishes the rest and counts nothing twice."""
     rows = [
         row(f"{n}-{name}", uri=str(worlds.PHOTOS / f"{name}.jpg"), account_id=f"account-{n}")
         for n in range(40)
@@ -517,6 +522,7 @@ class TickingClock:
 
     @classmethod
     def now(cls) -> dt.datetime:
+        """Today, or later once it was asked often enough."""
         cls.calls += 1
         return worlds.clock() if cls.calls <= cls.turns_after else cls.later
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -52,6 +51,7 @@ def sealed(world: worlds.World, item: str) -> candidate_pb2.Candidate:
 
 @pytest.fixture
 def emitter(world: worlds.World, verification: str):
+    """A connection of the scan."""
     made = Emitter(verification, world.keys / "provider")
     yield made
     made.close()
@@ -254,7 +254,7 @@ def test_the_health_check_tells_serving_from_unreachable(world, verification, em
     """A scan asks first whether verification is there, and says what to look at if not."""
     emitter.check()
     nobody = Emitter("127.0.0.1:9", world.keys / "provider")
-    with pytest.raises(VerificationUnreachable, match="127.0.0.1:9 cannot be reached"):
+    with pytest.raises(VerificationUnreachable, match=r"127\.0\.0\.1:9 cannot be reached"):
         nobody.check()
     nobody.close()
 
@@ -272,7 +272,7 @@ def test_a_key_readable_by_others_is_refused(world, tmp_path):
     """TLS keys are checked like every other key."""
     copy = tmp_path / "loose"
     shutil.copytree(world.keys / "provider", copy)
-    os.chmod(copy / "tls.key", 0o644)
+    (copy / "tls.key").chmod(0o644)
     with pytest.raises(KeysRefused, match="chmod 600"):
         Emitter("127.0.0.1:1", copy)
 

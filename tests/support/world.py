@@ -60,9 +60,11 @@ class World:
 
     @property
     def keys(self) -> Path:
+        """Every party's key folder."""
         return self.folder / "keys"
 
     def config(self, address: str, *sets: str, **changes: Any) -> scan.ScanConfig:
+        """What to scan with: `known` unless sets are named."""
         settings: dict[str, Any] = {
             "order": make_order(),
             "sets": tuple(self.sets[name] for name in (sets or ("known",))),
@@ -169,7 +171,7 @@ def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Ite
     def work() -> None:
         try:
             asyncio.run(serve())
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised again in the test
             failed.append(error)
             ready.set()
 
