@@ -33,6 +33,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from matchers import indicators
+from matchers.files import write_json
 from pipeline import order, scan, sources
 from pipeline.errors import RunInterrupted, RunRefused, SluisError, VerificationUnreachable
 from pipeline.items import FAILED, Tally
@@ -368,16 +369,6 @@ def read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Replace a JSON file whole and durably."""
-    unfinished = path.with_name(path.name + ".new")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from matchers.files import sha256_file
 from pipeline.errors import SourceRefused
 from pipeline.items import ITEM_VALUES, ITEMS
 
@@ -137,8 +138,7 @@ def fingerprint(source: Path) -> str | None:
         return None
     if not source.is_file():
         raise _absent(source)
-    with open(source, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_file(source)
 
 
 def _absent(source: Path) -> SourceRefused:

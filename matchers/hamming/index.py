@@ -9,7 +9,6 @@ and a SHA-256 of each array. Nothing in it is ever unpickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from matchers import limits
 from matchers.errors import IndexFormatError
+from matchers.files import sha256_file
 from matchers.hamming import _kernels
 from matchers.hamming.flat import FlatIndex
 
@@ -155,7 +155,7 @@ class HammingIndex:
             for name in _ARRAYS:
                 path = unfinished / f"{name}.npy"
                 np.save(path, getattr(self, f"_{name}"), allow_pickle=False)
-                digests[name] = _sha256(path)
+                digests[name] = sha256_file(path)
             header = {"format": FORMAT, "codes": len(self), "sha256": digests}
             (unfinished / "header.json").write_text(json.dumps(header, indent=2) + "\n")
             os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
@@ -180,7 +180,7 @@ class HammingIndex:
                     f"{FORMAT!r}: build the index again"
                 )
             for name in _ARRAYS:
-                if verify and _sha256(folder / f"{name}.npy") != header["sha256"][name]:
+                if verify and sha256_file(folder / f"{name}.npy") != header["sha256"][name]:
                     raise IndexFormatError(
                         f"{folder}/{name}.npy is not what was saved: build the index again"
                     )
@@ -210,8 +210,3 @@ def _check_codes(codes: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint
             f"{name} are {codes.dtype} {codes.shape}: give uint8 [n, {limits.PDQ_BYTES}]"
         )
     return codes
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,6 +24,7 @@ from matchers.errors import (
     SetAltered,
     SetExpired,
 )
+from matchers.files import write_json
 from matchers.hamming import HammingIndex
 from matchers.indicators import manifest as on_disk
 from matchers.indicators.manifest import Manifest
@@ -115,7 +116,7 @@ class VersionLedger:
                         "here before with other contents; a change needs a new version"
                     )
                 used[manifest.set_id] = (manifest.version, manifest.data_sha256)
-            on_disk.fsync_json(
+            write_json(
                 self._path,
                 {
                     name: {"version": version, "data_sha256": data_sha256}

@@ -14,7 +14,6 @@ import base64
 import datetime as dt
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from matchers import digests, limits, urls
 from matchers.errors import IndicatorSetError, SetAltered, SignatureRefused
+from matchers.files import sha256_file
 
 FORMAT: Final = "sluis-indicator-set/1"
 
@@ -241,12 +241,6 @@ def schema(algorithm: Algorithm) -> pa.Schema:
     )
 
 
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _check_signature(folder: Path, signed: bytes, trusted: Sequence[Ed25519PublicKey]) -> None:
     by_id = {key_id(key): key for key in trusted}
     try:
@@ -271,13 +265,3 @@ def _check_signature(folder: Path, signed: bytes, trusted: Sequence[Ed25519Publi
             continue
         return
     raise SetAltered(f"{folder}/{_MANIFEST} is not what was signed: get the set again")
-
-
-def fsync_json(path: Path, value: object) -> None:
-    """Replace a JSON file whole and durably."""
-    unfinished = path.with_name(path.name + ".new")
-    with open(unfinished, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)

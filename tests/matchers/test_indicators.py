@@ -23,12 +23,12 @@ from matchers.errors import (
     SetExpired,
     SignatureRefused,
 )
+from matchers.files import write_json
 from matchers.hamming import HammingIndex
 from matchers.indicators import Manifest, VersionLedger, build, load
 from matchers.indicators.manifest import (
     KINDS,
     VALUE_BYTES,
-    fsync_json,
     key_id,
     read,
     read_data,
@@ -746,11 +746,11 @@ def test_the_ledger_is_in_a_folder_of_its_owner_only(ledger, tmp_path):
     assert (tmp_path / "state").stat().st_mode & 0o077 == 0
 
 
-def test_fsync_json_replaces_the_whole_file(tmp_path):
+def test_write_json_replaces_the_whole_file(tmp_path):
     """The old content is there until the new one is whole, and nothing else is left."""
     path = tmp_path / "state.json"
-    fsync_json(path, {"b": 1, "a": [2]})
-    fsync_json(path, {"a": 3})
+    write_json(path, {"b": 1, "a": [2]})
+    write_json(path, {"a": 3})
     assert json.loads(path.read_text()) == {"a": 3}
     assert [p.name for p in tmp_path.iterdir()] == ["state.json"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from support.settings import SEEDED
@@ -321,7 +321,7 @@ FAULT = st.sampled_from(["decode: truncated", "read: not_found", "emit: malforme
 COUNT = st.integers(1, 10**9)
 
 
-@settings(SEEDED, max_examples=12)
+@settings(SEEDED, max_examples=12, phases=[Phase.explicit, Phase.generate])  # no slow shrinking
 @given(
     clear=st.integers(0, 10**9),
     candidate=st.integers(0, 10**6),

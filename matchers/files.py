@@ -1,0 +1,25 @@
+"""Two habits with files, once: hash them whole, replace them whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def sha256_file(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Replace a JSON file durably: after a crash it holds the old value or the new one."""
+    unfinished = path.with_name(path.name + ".new")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
