@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from pipeline import vouchers
+from pipeline import threshold, vouchers
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
 from pipeline.vouchers import Context, Policy
@@ -43,8 +43,10 @@ class Sealable:
         item_id: the provider's name of the item.
         account_id: the provider's name of its account, if it has one.
         content: SHA-256 of the content (the content unit).
-        indicator: set id and indicator id (the indicator unit).
+        indicator: the indicator unit: set, and cluster of near-duplicates in it.
         hit_day: see `vouchers.hit_day`.
+        released_at_once: known material, listed URLs, and what a user has notified; else the hit
+            stays shut until a second distinct one.
     """
 
     item_id: str
@@ -52,6 +54,7 @@ class Sealable:
     content: bytes
     indicator: bytes
     hit_day: int
+    released_at_once: bool
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Sealed:
     context: Context
     hit_day: int
     verifier_key_id: str
-    ciphertext: bytes
+    seal: bytes | threshold.Record
 
 
 class KeyService(Protocol):
@@ -80,7 +83,7 @@ class KeyService(Protocol):
         """Pseudonymise the hit's item and account."""
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
-        """Seal a payload for the verifier, released at once."""
+        """Seal a payload for the verifier."""
 
 
 class LocalKeyService:
@@ -96,8 +99,8 @@ class LocalKeyService:
         self._token_key = _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
         self._verifier = verifier_public_key(folder)
         self._verifier_key_id = key_id(self._verifier)
-        policy = Policy(group_by=group_hits_by)
-        self._context = order_context(order_reference, policy)
+        self._policy = Policy(group_by=group_hits_by)
+        self._context = order_context(order_reference, self._policy)
 
     def tokens(self, hit: Sealable) -> Tokens:
         """See `KeyService`."""
@@ -113,17 +116,26 @@ class LocalKeyService:
         """See `KeyService`."""
         # An item without an account is a group of its own: two such items are two candidates.
         # No account id holds control characters, so the two kinds of unit cannot meet.
-        unit = hit.account_id or f"\0item\0{hit.item_id}"
-        candidate = vouchers.candidate_id(
-            self._epoch_key,
-            self._context,
-            unit.encode(),
-            {"content": hit.content, "indicator": hit.indicator},
-        )
-        ciphertext = vouchers.seal_direct(
+        unit = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+        if self._policy.group_by == "material":
+            unit = b"\0material\0" + hit.indicator
+        units = {"content": hit.content, "indicator": hit.indicator}
+        candidate = vouchers.candidate_id(self._epoch_key, self._context, unit, units)
+        direct = vouchers.seal_direct(
             self._verifier, self._context, hit.hit_day, candidate, payload
         )
-        return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, ciphertext)
+        sealed: bytes | threshold.Record = direct
+        if not hit.released_at_once:
+            sealed = threshold.seal(
+                vouchers.account_secret(self._epoch_key, self._context, unit),
+                self._policy,
+                self._context,
+                hit.hit_day,
+                candidate,
+                units,
+                direct,
+            )
+        return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, sealed)
 
 
 def order_context(order_reference: str, policy: Policy) -> Context:

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-_PREFIX: Final = b"sluis/v1/"
+PREFIX: Final = b"sluis/v1/"
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
@@ -77,7 +77,7 @@ class Policy:
     def policy_id(self) -> bytes:
         """16 bytes that name the policy on the wire."""
         encoded = enc(
-            _PREFIX + b"policy",
+            PREFIX + b"policy",
             _u32(self.k),
             enc(*(stream.encode() for stream in self.streams)),
             self.group_by.encode(),
@@ -108,12 +108,25 @@ def enc(*parts: bytes) -> bytes:
 
 def order_id(reference: str) -> bytes:
     """16 bytes that name an order on the wire."""
-    return hashlib.sha256(enc(_PREFIX + b"order", reference.encode())).digest()[:16]
+    return hashlib.sha256(enc(PREFIX + b"order", reference.encode())).digest()[:16]
 
 
 def hit_day(uploaded: dt.date | None, order_start: dt.date, effective: dt.date) -> int:
     """Days since 1970 of the hit: never the time of processing, so that repeats agree."""
     return (max(uploaded or order_start, order_start, effective) - _EPOCH_DAY).days
+
+
+def account_secret(epoch_key: bytes, context: Context, group_unit: bytes) -> bytes:
+    """A: the secret of one group under one order, never handed out by a key service.
+
+    Args:
+        epoch_key: K_e, `EPOCH_KEY_BYTES` long.
+        context: of the order.
+        group_unit: the account id as bytes (or what stands for it).
+    """
+    return hmac.digest(
+        epoch_key, enc(PREFIX + b"account", context.encode(), group_unit), hashlib.sha256
+    )
 
 
 def candidate_id(
@@ -122,16 +135,14 @@ def candidate_id(
     """The idempotency key: the same item, content and indicator always give the same.
 
     Args:
-        epoch_key: K_e, `EPOCH_KEY_BYTES` long.
-        context: of the order.
-        group_unit: the account id as bytes (or what stands for it).
+        epoch_key: as for `account_secret`.
+        context: as for `account_secret`.
+        group_unit: as for `account_secret`.
         units: for each stream what makes a hit distinct: content digest, indicator.
     """
-    account = hmac.digest(
-        epoch_key, enc(_PREFIX + b"account", context.encode(), group_unit), hashlib.sha256
-    )
+    account = account_secret(epoch_key, context, group_unit)
     pairs = [enc(name.encode(), units[name]) for name in sorted(units)]
-    return hmac.digest(account, enc(_PREFIX + b"cid", *pairs), hashlib.sha256)[:CANDIDATE_ID_BYTES]
+    return hmac.digest(account, enc(PREFIX + b"cid", *pairs), hashlib.sha256)[:CANDIDATE_ID_BYTES]
 
 
 def seal_direct(
@@ -196,12 +207,12 @@ def open_token(token_key: bytes, label: str, context: Context, token: bytes) -> 
 
 
 def _inner_info(context: Context, day: int, candidate: bytes) -> bytes:
-    tag = b""  # a direct seal belongs to no group
-    return enc(_PREFIX + b"inner", context.encode(), _u32(day), tag, candidate)
+    tag = b""  # left out: the candidate id already binds the seal to its group (docs/adr/0006)
+    return enc(PREFIX + b"inner", context.encode(), _u32(day), tag, candidate)
 
 
 def _token_data(label: str, context: Context, nonce: bytes) -> list[bytes | bytearray | memoryview]:
-    return [_PREFIX + label.encode() + b"-token", context.encode(), nonce]
+    return [PREFIX + label.encode() + b"-token", context.encode(), nonce]
 
 
 def _u32(value: int) -> bytes:
