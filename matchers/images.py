@@ -44,6 +44,11 @@ _WHITE: Final = (255, 255, 255, 255)
 Image.MAX_IMAGE_PIXELS = None
 
 
+def is_image(blob: bytes) -> bool:
+    """Whether the bytes claim to be one of `FORMATS`."""
+    return any(blob.startswith(magic, place) for place, magic in _MAGIC)
+
+
 def decode(blob: bytes) -> Pixels:
     """Decode one still image (the first frame of an animation).
 
@@ -72,8 +77,7 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
         raise DecodeError("empty")
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
-    claimed = any(blob.startswith(magic, place) for place, magic in _MAGIC)
-    with _decode_errors("corrupt" if claimed else "unrecognised_format"):
+    with _decode_errors("corrupt" if is_image(blob) else "unrecognised_format"):
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
     with image:
         with _decode_errors("corrupt"):

@@ -39,6 +39,9 @@ PDQ_MIN_SIDE_PIXELS: Final = 5
 """The reference core gives a side below this a zero hash of quality 0
 (pdqhashing.cpp, MIN_HASHABLE_DIM)."""
 
+MAX_INDICATOR_ID_BYTES: Final = 200
+"""Longest indicator id: it has its place in a sealed candidate of constant size."""
+
 # --- lookup ---------------------------------------------------------------------------------
 
 MAX_RADIUS_BITS: Final = 64

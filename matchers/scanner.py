@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from matchers import digests, pdq, urls
+from matchers import digests, images, pdq, urls
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
@@ -98,7 +98,7 @@ class Scanner:
         """Reduce one item to what lookup needs.
 
         Args:
-            media: what the item is; None: whatever its bytes say.
+            media: what the item is; None: an image if its bytes say so, else nothing.
             content: the bytes of an image or video, or the text of a URL.
 
         Raises:
@@ -108,6 +108,8 @@ class Scanner:
         """
         if isinstance(content, str):
             return self._examine_url(content)
+        if media is None and not images.is_image(content):
+            raise DecodeError("unrecognised_format")  # what nobody called visual stays unmatched
         unit = hashlib.sha256(content).digest()
         found: list[Hit] = []
         values = {"sha256": unit}

@@ -66,8 +66,9 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(indicators_app, name="indicators")
 app.add_typer(verification_app, name="verification")
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# No markup: orders, paths and names may hold brackets.
+out = Console(highlight=False, markup=False)
+err = Console(stderr=True, highlight=False, markup=False)
 
 
 class Encryption(StrEnum):
@@ -595,7 +596,7 @@ def verification_decide(
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    err.print(f"sluis: {message}", markup=False, soft_wrap=True)
+    err.print(f"sluis: {message}", soft_wrap=True)
     sys.exit(status)
 
 

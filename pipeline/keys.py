@@ -160,6 +160,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     """
     if folder.exists():
         raise KeysRefused(f"{folder} exists: keys are never overwritten; name a new folder")
+    folder.mkdir(mode=0o700, parents=True)
     authority = CertificateAuthority(now)
     verifier = X25519PrivateKey.generate()
     centre = Ed25519PrivateKey.generate()

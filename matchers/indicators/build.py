@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from matchers import digests, pdq, urls
+from matchers import digests, limits, pdq, urls
 from matchers.errors import IndicatorSetError, UrlError
 from matchers.indicators.manifest import VALUE_BYTES, Algorithm, schema
 
@@ -57,6 +57,8 @@ def from_images(
             failure = batch.failures[row]
             if failure is not None:
                 left.append(Left(name, failure))
+            elif len(name.encode()) > limits.MAX_INDICATOR_ID_BYTES:
+                left.append(Left(name, f"name exceeds {limits.MAX_INDICATOR_ID_BYTES} bytes"))
             elif batch.quality[row] < min_quality:
                 left.append(Left(name, f"quality {batch.quality[row]} is below {min_quality}"))
             else:
@@ -88,6 +90,10 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     values: list[bytes] = []
     seen: dict[str, int] = {}
     for line, name, text in _entries(path, algorithm):
+        if len(name.encode()) > limits.MAX_INDICATOR_ID_BYTES:
+            raise IndicatorSetError(
+                f"{path} line {line}: indicator_id exceeds {limits.MAX_INDICATOR_ID_BYTES} bytes"
+            )
         if name in seen:
             raise IndicatorSetError(
                 f"{path} line {line}: indicator_id {name!r} already stands in line {seen[name]}"

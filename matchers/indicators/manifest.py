@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -226,6 +227,8 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
         table is None
         or table.schema != schema(manifest.algorithm)
         or table.num_rows != manifest.rows
+        or (pc.max(pc.binary_length(table["indicator_id"])).as_py() or 0)
+        > limits.MAX_INDICATOR_ID_BYTES
     ):
         raise SetAltered(f"{folder}/{_DATA} does not hold what {_MANIFEST} says: build it again")
     return table

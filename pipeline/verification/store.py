@@ -6,6 +6,8 @@ is handed out only after the commit that made it durable. Readers have their own
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -98,6 +100,8 @@ class Store:
         self._path = path
         self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with contextlib.suppress(OSError):  # SQLite's own files take over the mode of this one
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         connection = self._connect()
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -835,3 +835,13 @@ def test_a_file_digest_is_that_of_its_bytes(tmp_path):
     content = b"x" * 3_000_001
     (tmp_path / "file").write_bytes(content)
     assert sha256_file(tmp_path / "file") == digest(content, "sha256").hex()
+
+
+def test_an_indicator_id_too_long_for_a_seal_is_refused(tmp_path):
+    """A candidate has one size: an id that would not fit is refused when the set is built."""
+    path = tmp_path / "list.csv"
+    path.write_text("indicator_id,md5\n" + "x" * 201 + "," + "0" * 32 + "\n")
+    with pytest.raises(IndicatorSetError, match="line 2: indicator_id exceeds 200 bytes"):
+        build.from_list(path, "md5")
+    path.write_text("indicator_id,md5\n" + "x" * 200 + "," + "0" * 32 + "\n")
+    assert build.from_list(path, "md5").num_rows == 1

@@ -117,10 +117,20 @@ def test_an_item_that_no_exact_list_names_is_decoded_and_looked_up(make):
 def test_without_a_perceptual_set_nothing_is_decoded(make, no_decoding):
     """Lists of digests alone never need pixels, not even of a file that is no picture."""
     scanner = Scanner([make([digest(OTHER_BLOB, "sha256")], "sha256")])
-    for media, content in (("image", BLOB), (None, b"anything"), ("image", b"")):
+    for media, content in (("image", BLOB), (None, BLOB), ("image", b"anything"), ("image", b"")):
         one = scanner.examine(media, content)
         assert one == Examined(hashlib.sha256(content).digest())
         assert scanner.match([one]) == [None]
+
+
+def test_what_nobody_called_visual_is_matched_only_if_it_is_an_image(make):
+    """A kind left open must not let a film or a document be matched under an order on images."""
+    film = b"\0\0\0\x18ftypmp42" + bytes(40)
+    scanner = Scanner([make([digest(film, "sha256"), digest(BLOB, "sha256")], "sha256")])
+    with pytest.raises(DecodeError, match="^unrecognised_format$"):
+        scanner.examine(None, film)
+    assert scanner.examine("video", film).exact is not None
+    assert scanner.examine(None, BLOB).exact is not None
 
 
 def test_of_several_exact_matches_a_known_one_is_reported(make):
@@ -310,7 +320,7 @@ def test_a_picture_that_cannot_be_decoded_is_an_error_with_a_reason(make, media,
 def test_without_sets_everything_is_clear_and_nothing_is_decoded(no_decoding):
     """No indicators, nothing to look for."""
     scanner = Scanner([])
-    assert scanner.scan([("image", BLOB), ("url", URL), (None, b"text")]) == [None] * 3
+    assert scanner.scan([("image", BLOB), ("url", URL), (None, BLOB)]) == [None] * 3
 
 
 # --- scan -------------------------------------------------------------------------------------
