@@ -127,7 +127,7 @@ def test_what_nobody_called_visual_is_matched_only_if_it_is_an_image(make):
     """A kind left open must not let a film or a document be matched under an order on images."""
     film = b"\0\0\0\x18ftypmp42" + bytes(40)
     scanner = Scanner([make([digest(film, "sha256"), digest(BLOB, "sha256")], "sha256")])
-    with pytest.raises(DecodeError, match="^unrecognised_format$"):
+    with pytest.raises(DecodeError, match=r"^unrecognised_format$"):
         scanner.examine(None, film)
     assert scanner.examine("video", film).exact is not None
     assert scanner.examine(None, BLOB).exact is not None
