@@ -391,6 +391,14 @@ def indicators_build(
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
     ] = 50,
+    clusters_from: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="For a set of kind new: the version before, whose clusters of near-duplicates "
+            "are kept.",
+            show_default=False,
+        ),
+    ] = None,
     signing_key: Annotated[Path, typer.Option(help="Ed25519 private key that signs it.")] = Path(
         "keys/centre/signing.key"
     ),
@@ -436,6 +444,12 @@ def indicators_build(
             err.print(f"left out: {one.name}: {one.reason}")
     else:
         data = building.from_list(source, chosen.value, url_key)
+    if kind is SetKind.new:
+        before = None
+        if clusters_from is not None:
+            earlier = on_disk.read(clusters_from, [key.public_key()])
+            before = on_disk.read_data(clusters_from, earlier)
+        data = building.with_clusters(data, chosen.value, manifest.cluster_radius_bits, before)
     written = on_disk.write(folder, manifest, data, key)
     out.print(
         f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "
@@ -752,6 +766,8 @@ def _describe(
         "content_token": base64.b64encode(payload.content_token).decode(),
         "account_token": base64.b64encode(payload.account_token).decode(),
     }
+    if item.group_ref:
+        described["opened_with"] = item.group_ref.hex()
     if item.HasField("verdict"):
         described["decided_by"] = item.verdict.reviewer
         described["reason"] = item.verdict.reason

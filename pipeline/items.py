@@ -22,6 +22,7 @@ ITEMS: Final = pa.schema(
         pa.field("encryption", pa.string()),
         pa.field("account_class", pa.string()),
         pa.field("consent", pa.string()),
+        pa.field("user_notice", pa.string()),
     ]
 )
 """A reference to something hosted, and what the gate must know of it. No content."""
@@ -31,6 +32,7 @@ ITEM_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "encryption": ("none", "e2ee", "unknown"),
     "account_class": ("ordinary", "state", "unknown"),
     "consent": ("given", "refused", "unknown"),
+    "user_notice": ("yes", "no"),
 }
 """What the closed columns of `ITEMS` may hold besides null."""
 

@@ -35,6 +35,7 @@ from pipeline.emit import Emitter
 from pipeline.errors import ItemError, OrderRefused, RunInterrupted
 from pipeline.gate import gate
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
+from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
 
 STOP: Final = threading.Event()
@@ -307,8 +308,9 @@ def _seal(
         item_id=row["item_id"],
         account_id=row["account_id"],
         content=hit.content,
-        indicator=vouchers.enc(manifest.set_id.encode(), indicator_id.encode()),
+        indicator=vouchers.enc(manifest.set_id.encode(), found.cluster(hit.indicator).encode()),
         hit_day=vouchers.hit_day(uploaded, under.valid_from, manifest.effective),
+        released_at_once=manifest.kind != "new" or row["user_notice"] == "yes",
     )
     tokens = service.tokens(sealable)
     payload = candidate_pb2.CandidatePayload(
@@ -324,17 +326,8 @@ def _seal(
         quality=hit.quality or 0,
     )
     sealed = service.seal(sealable, payload.SerializeToString())
-    return candidate_pb2.Candidate(
-        candidate_id=sealed.candidate_id,
-        context=candidate_pb2.Context(
-            order_id=sealed.context.order_id,
-            epoch=sealed.context.epoch,
-            key_version=sealed.context.key_version,
-            policy_id=sealed.context.policy_id,
-            hit_day=sealed.hit_day,
-        ),
-        verifier_key_id=sealed.verifier_key_id,
-        direct=candidate_pb2.DirectSeal(ciphertext=sealed.ciphertext),
+    return candidates.to_message(
+        sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
 
 
@@ -378,7 +371,7 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
 
     Raises:
         IndicatorSetError: unsigned, altered, expired.
-        OrderRefused: not covered by the order, or of a kind that cannot be released yet.
+        OrderRefused: not covered by the order, or two sets of kind new.
     """
     trusted = keys.trusted_centre_keys(config.key_folder)
     loaded = []
@@ -387,13 +380,13 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
             folder, trusted, today=config.clock().date(), index_folder=config.index_folder
         )
         order.check_covers(config.order, found.manifest)
-        if found.manifest.kind == "new":
-            raise OrderRefused(
-                f"indicator set {found.manifest.set_id!r} is of kind new: its hits may only be "
-                "released after a second distinct hit, which this version cannot yet enforce. "
-                "Scan with known and url sets until it can"
-            )
         loaded.append(found)
+    new = [found.manifest.set_id for found in loaded if found.manifest.kind == "new"]
+    if len(new) > 1:
+        raise OrderRefused(
+            f"{' and '.join(new)} are both of kind new: a near-duplicate listed in both would "
+            "count as two distinct hits. Scan with one; ask the EU Centre to merge them"
+        )
     return loaded
 
 

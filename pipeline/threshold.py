@@ -144,17 +144,11 @@ def open_group(policy: Policy, context: Context, records: Sequence[Record]) -> O
     inners: dict[bytes, bytes] = {}
     bad: list[bytes] = []
     for record in records:
-        fits = _streams(record) == tuple(sorted(policy.streams)) and all(
-            evaluate(lines[share.stream], share.x) == share.y for share in record.shares
-        )
-        try:
-            if not fits:
-                raise InvalidTag
-            inners[record.candidate_id] = AESGCM(key).decrypt(
-                record.nonce, record.ciphertext, _associated(context, record)
-            )
-        except InvalidTag:
+        inner = _open(record, lines, key, context)
+        if inner is None:
             bad.append(record.candidate_id)
+        else:
+            inners[record.candidate_id] = inner
     return Opened(inners, tuple(bad))
 
 
@@ -170,6 +164,20 @@ def interpolate(one: tuple[int, int], two: tuple[int, int], field: int = FIELD) 
     """The line through two points with distinct x: (intercept, slope)."""
     slope = (two[1] - one[1]) * pow(two[0] - one[0], -1, field) % field
     return (one[1] - slope * one[0]) % field, slope
+
+
+def _open(
+    record: Record, lines: Mapping[str, tuple[int, int]], key: bytes, context: Context
+) -> bytes | None:
+    """The record's direct seal; None if its shares or its ciphertext are not what was sealed."""
+    if _streams(record) != tuple(sorted(lines)):
+        return None
+    if any(evaluate(lines[share.stream], share.x) != share.y for share in record.shares):
+        return None
+    try:
+        return AESGCM(key).decrypt(record.nonce, record.ciphertext, _associated(context, record))
+    except InvalidTag:
+        return None
 
 
 def _reconstruct(

@@ -74,6 +74,11 @@ def main() -> None:
         candidates = opened_candidates()
         failures = check_classes(made, report, candidates)
 
+        step(
+            "A second distinct hit opens a group, a single one stays shut: mathematics, not policy"
+        )
+        failures += check_groups(candidates)
+
         step("Scanning again adds nothing: a candidate's id depends on what it is, not on when")
         scan("run-2")
         again = opened_candidates()
@@ -99,12 +104,16 @@ def main() -> None:
 
 
 def build_sets() -> None:
-    """Three signed sets: perceptual, exact and URLs."""
+    """Four signed sets: known (perceptual and exact), new, and URLs."""
     photos = HERE / "photos"
     listed = Path("listed")
     listed.mkdir()
     for name in demo_uploads.LISTED:
         shutil.copy(photos / f"{name}.jpg", listed)
+    listed_new = Path("listed-new")
+    listed_new.mkdir()
+    for name in demo_uploads.LISTED_NEW:
+        shutil.copy(photos / f"{name}.jpg", listed_new)
     digest = subprocess.run(
         [sys.executable, "-c",
          "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())",
@@ -118,6 +127,8 @@ def build_sets() -> None:
           "known", *common)  # fmt: skip
     sluis("indicators", "build", "listed.txt", "sets/exact", "--set-id", "demo-exact", "--kind",
           "known", "--algorithm", "sha256", *common)  # fmt: skip
+    sluis("indicators", "build", "listed-new", "sets/new", "--set-id", "demo-new", "--kind", "new",
+          *common)  # fmt: skip
     sluis("indicators", "build", "listed-urls.txt", "sets/urls", "--set-id", "demo-urls", "--kind",
           "url", *common)  # fmt: skip
 
@@ -128,7 +139,9 @@ def write_order() -> None:
     values = yaml.safe_load(orders.example())
     values |= {
         "reference": REFERENCE,
-        "indicator_sets": ["demo-known", "demo-exact", "demo-urls"],
+        "indicator_sets": ["demo-known", "demo-exact", "demo-new", "demo-urls"],
+        "kinds": ["known", "new", "url"],
+        "prior_known_order": "DEMO-2025-0001",
         "uploaded_from": "2020-01-01",
         "valid_from": f"{today.tm_year}-01-01",
         "valid_until": f"{today.tm_year + 1}-12-31",
@@ -163,7 +176,9 @@ def verification() -> Iterator[str]:
 def scan(run: str) -> None:
     """Scan the uploads into a run folder."""
     sets = [
-        part for name in ("known", "exact", "urls") for part in ("--indicators", f"sets/{name}")
+        part
+        for name in ("known", "exact", "new", "urls")
+        for part in ("--indicators", f"sets/{name}")
     ]
     sluis("scan", "uploads.csv", "--order", "order.yaml", *sets, "--run-dir", run)
 
@@ -200,6 +215,8 @@ def check_classes(
     for upload in made:
         if upload.expected == "candidate":
             held = named[upload.name] == 1
+        elif upload.expected == demo_uploads.HELD:
+            held = named[upload.name] == 0
         elif upload.expected.startswith("failed"):
             held = failed.get(upload.name) == upload.expected
         elif upload.expected.startswith("skipped"):
@@ -221,8 +238,22 @@ def check_classes(
         )
     out.print(table)
     wrong += check("rows accounted for", tally.rows, len(made))
-    wrong += check("candidates, and no other", sum(named.values()), tally.candidate)
+    waiting = sum(upload.expected == demo_uploads.HELD for upload in made)
+    wrong += check("candidates a reviewer can read", sum(named.values()), tally.candidate - waiting)
+    wrong += check("hits on new material that nobody can read yet", waiting, 2)
     return wrong
+
+
+def check_groups(candidates: list[dict[str, str]]) -> int:
+    """Candidates on new material come in opened groups, of one account each."""
+    groups = defaultdict(list)
+    for candidate in candidates:
+        if candidate["kind"] == "new":
+            groups[candidate.get("opened_with", "")].append(item_of(candidate))
+    for reference, items in groups.items():
+        out.print(f"opened together as {reference[:8]}…: {', '.join(sorted(items))}")
+    opened = sorted(groups.values(), key=len)
+    return check("hits in the one open group", len(opened[-1]) if opened else 0, 2)
 
 
 def item_of(candidate: dict[str, str]) -> str:

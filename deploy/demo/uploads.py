@@ -22,10 +22,17 @@ LISTED = ("cat", "coffee", "pagoda", "rocket", "otters", "dragonfly")
 LISTED_EXACTLY = "clock"
 """Photograph in the SHA-256 set."""
 
+LISTED_NEW = ("osprey", "drum")
+"""Photographs in the set of new material: nobody may look before a second distinct hit."""
+
 LISTED_URLS = (
     "https://images.example/listed/one.jpg?size=full",
     "http://b%C3%BCcher.example/listed/two",
 )
+
+
+HELD = "held: nobody can read it"
+"""What becomes of a single hit on new material."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def make(photos: Path, folder: Path) -> list[Upload]:
         uploads.append(Upload(name, about, expected, {**place, **row}))
 
     for photo in sorted(photos.glob("*.jpg")):
-        if photo.stem not in (*LISTED, LISTED_EXACTLY):
+        if photo.stem not in (*LISTED, *LISTED_NEW, LISTED_EXACTLY):
             add("other photographs", "clear", photo.name, photo.read_bytes())
     for about, ending, edit in EDITS:
         for name in LISTED:
@@ -58,6 +65,16 @@ def make(photos: Path, folder: Path) -> list[Upload]:
             add(f"listed picture, {about}", "candidate", f"{name}-{about}{ending}", data)
     exact = (photos / f"{LISTED_EXACTLY}.jpg").read_bytes()
     add("listed by SHA-256, same bytes", "candidate", "same-bytes.jpg", exact)
+
+    one, two = (Image.open(photos / f"{name}.jpg") for name in LISTED_NEW)
+    add("new material, an account's only hit", HELD, "new-single.jpg", _recompressed(one),
+        account_id="user-with-one")  # fmt: skip
+    add("the same picture re-encoded, same account", HELD, "new-single-again.jpg", _resized(one),
+        account_id="user-with-one")  # fmt: skip
+    add("new material, an account's two hits", "candidate", "new-first.jpg", _watermarked(one),
+        account_id="user-with-two")  # fmt: skip
+    add("new material, an account's two hits", "candidate", "new-second.jpg", _webp(two),
+        account_id="user-with-two")  # fmt: skip
 
     listed = (photos / f"{LISTED[0]}.jpg").read_bytes()
     for about, expected, name, row in (

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from matchers import digests, limits, pdq, urls
 from matchers.errors import IndicatorSetError, UrlError
-from matchers.indicators.manifest import VALUE_BYTES, Algorithm, schema
+from matchers.indicators import clusters
+from matchers.indicators.manifest import CLUSTER, VALUE_BYTES, Algorithm, schema
 
 _VALUE_COLUMNS = ("value", "hash", "pdq", "md5", "sha1", "sha256", "url", "indicator")
 _ID_COLUMNS = ("indicator_id", "id")
@@ -104,6 +105,32 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     if not names:
         raise IndicatorSetError(f"{path} holds no indicator")
     return _table(algorithm, names, values)
+
+
+def with_clusters(
+    data: pa.Table, algorithm: Algorithm, radius: int, before: pa.Table | None
+) -> pa.Table:
+    """Rows of a set of kind new, with the cluster of each.
+
+    Args:
+        data: the rows.
+        algorithm: of their values; exact values are clusters of their own.
+        radius: `cluster_radius_bits` of the set.
+        before: data of the version before, whose clusters are kept; None for a first version.
+    """
+    ids = data["indicator_id"].to_pylist()
+    kept: dict[str, str] = {}
+    if before is not None:
+        kept = dict(
+            zip(before["indicator_id"].to_pylist(), before["cluster"].to_pylist(), strict=True)
+        )
+    if algorithm == "pdq":
+        codes = np.frombuffer(b"".join(data["value"].to_pylist()), np.uint8).reshape(-1, 32)
+        roots = clusters.single_linkage(codes, radius)
+    else:
+        roots = np.arange(len(ids), dtype=np.int64)
+    named = pa.array(clusters.names(ids, roots, kept), pa.string())
+    return data.append_column(CLUSTER, named)
 
 
 def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]:

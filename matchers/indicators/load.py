@@ -39,12 +39,20 @@ class IndicatorSet:
         indicator_ids: name of each row.
         perceptual: its radius index, for a pdq set.
         exact: its digest index, for every other set.
+        clusters: cluster of each row, for a set of kind new.
     """
 
     manifest: Manifest
     indicator_ids: pa.StringArray
     perceptual: HammingIndex | None
     exact: DigestIndex | None
+    clusters: pa.StringArray | None = None
+
+    def cluster(self, row: int) -> str:
+        """The cluster of a row's indicator; outside sets of kind new each is its own."""
+        names = self.indicator_ids if self.clusters is None else self.clusters
+        name: str = names[row].as_py()
+        return name
 
     @property
     def url_key(self) -> bytes:
@@ -77,10 +85,11 @@ def load(
     table = on_disk.read_data(folder, manifest)
     values = _matrix(table["value"], on_disk.VALUE_BYTES[manifest.algorithm])
     ids = table["indicator_id"].combine_chunks()
+    clusters = table["cluster"].combine_chunks() if manifest.kind == "new" else None
     if manifest.algorithm == "pdq":
         index = _radius_index(values, manifest, index_folder)
-        return IndicatorSet(manifest, ids, index, None)
-    return IndicatorSet(manifest, ids, None, DigestIndex(values))
+        return IndicatorSet(manifest, ids, index, None, clusters)
+    return IndicatorSet(manifest, ids, None, DigestIndex(values), clusters)
 
 
 class VersionLedger:

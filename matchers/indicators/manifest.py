@@ -102,6 +102,11 @@ class Manifest:
                 f"is 0 to {limits.MAX_RADIUS_BITS} for pdq, else 0",
             ),
             (0 <= self.min_quality <= (100 if is_pdq else 0), "min_quality", "is 0 to 100 for pdq"),
+            (
+                self.kind != "new" or 2 * self.radius_bits <= limits.MAX_RADIUS_BITS,
+                "radius_bits",
+                f"is at most {limits.MAX_RADIUS_BITS // 2} for a set of kind new (clusters)",
+            ),
             (self.effective <= self.not_after, "not_after", "must not be before effective"),
             (bool(self.order_ids), "order_ids", "must name at least one detection order"),
             (self.url_rules == (urls.RULES if is_url else ""), "url_rules", f"is {urls.RULES!r}"),
@@ -116,6 +121,11 @@ class Manifest:
                 raise IndicatorSetError(
                     f"indicator set {self.set_id!r}: {name} is {getattr(self, name)!r}; {remedy}"
                 )
+
+    @property
+    def cluster_radius_bits(self) -> int:
+        """Indicators linked by steps of at most this many bits are one cluster: see `clusters`."""
+        return 2 * self.radius_bits
 
     def to_bytes(self) -> bytes:
         """The bytes that are signed and stored: JSON with sorted keys."""
@@ -225,7 +235,7 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
         table = None
     if (
         table is None
-        or table.schema != schema(manifest.algorithm)
+        or table.schema != _expected_schema(manifest)
         or table.num_rows != manifest.rows
         or (pc.max(pc.binary_length(table["indicator_id"])).as_py() or 0)
         > limits.MAX_INDICATOR_ID_BYTES
@@ -234,8 +244,17 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
     return table
 
 
+def _expected_schema(manifest: Manifest) -> pa.Schema:
+    plain = schema(manifest.algorithm)
+    return plain.append(CLUSTER) if manifest.kind == "new" else plain
+
+
+CLUSTER: Final = pa.field("cluster", pa.string(), nullable=False)
+"""Name of the indicator's cluster: the id of one of its members."""
+
+
 def schema(algorithm: Algorithm) -> pa.Schema:
-    """Arrow schema of indicators.arrow."""
+    """Arrow schema of indicators.arrow; a set of kind new adds `CLUSTER`."""
     return pa.schema(
         [
             pa.field("indicator_id", pa.string(), nullable=False),

@@ -13,7 +13,8 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from pipeline import keys, vouchers
+from pipeline import keys
+from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
@@ -22,7 +23,18 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
 )
 from pipeline.rpc.tls import RoleInterceptor, peer_name
-from pipeline.verification.store import AlreadyDecided, NotFound, Store, Stored
+from pipeline.threshold import COORDINATE_BYTES, Record
+from pipeline.verification.release import ACCEPTED_POLICIES
+from pipeline.verification.store import (
+    ADDED,
+    CONFLICT,
+    REPEATED,
+    AlreadyDecided,
+    NotFound,
+    Store,
+    Stored,
+    Waiting,
+)
 
 MOST_CANDIDATES: Final = 1_000
 MOST_REASON_CHARACTERS: Final = 2_000
@@ -39,6 +51,20 @@ ALLOWED: Final = {
 }
 """Who may call what; everything else is denied."""
 
+_OUTCOMES: Final = {
+    ADDED: (
+        candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED,
+        candidate_service_pb2.REJECT_REASON_UNSPECIFIED,
+    ),
+    REPEATED: (
+        candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE,
+        candidate_service_pb2.REJECT_REASON_UNSPECIFIED,
+    ),
+    CONFLICT: (
+        candidate_service_pb2.SUBMIT_OUTCOME_REJECTED,
+        candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT,
+    ),
+}
 _STATES: Final = {
     "released": review_service_pb2.CANDIDATE_STATE_RELEASED,
     "confirmed": review_service_pb2.CANDIDATE_STATE_CONFIRMED,
@@ -67,48 +93,49 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"{len(request.candidates)} candidates: send at most {MOST_CANDIDATES} in a call",
             )
-        faults = [self._fault(candidate) for candidate in request.candidates]
-        kept = [
+        seals = [self._read(candidate) for candidate in request.candidates]
+        pairs = list(zip(request.candidates, seals, strict=True))
+        at_once = [
             (candidate.candidate_id, candidate.SerializeToString())
-            for candidate, fault in zip(request.candidates, faults, strict=True)
-            if not fault
+            for candidate, seal in pairs
+            if isinstance(seal, bytes)
+        ]
+        waiting = [
+            _waiting(candidate, seal) for candidate, seal in pairs if isinstance(seal, Record)
         ]
         # The queue may be full: waiting for a place must not hold up the event loop.
-        future = await asyncio.to_thread(self._store.add, kept)
-        is_new: list[bool] = await asyncio.wrap_future(future)
-        fresh = iter(is_new)
+        released = await asyncio.to_thread(self._store.add, at_once)
+        held = await asyncio.to_thread(self._store.add_waiting, waiting)
+        is_new: list[bool] = await asyncio.wrap_future(released)
+        kept: list[str] = await asyncio.wrap_future(held)
+        outcomes_at_once = iter([ADDED if new else REPEATED for new in is_new])
+        outcomes_waiting = iter(kept)
         results = []
-        for candidate, fault in zip(request.candidates, faults, strict=True):
+        for candidate, seal in pairs:
             result = candidate_service_pb2.CandidateResult(candidate_id=candidate.candidate_id)
-            if fault:
-                result.outcome = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
-                result.reject_reason = fault
-            elif next(fresh):
-                result.outcome = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
+            if isinstance(seal, bytes | Record):
+                kind = next(outcomes_at_once if isinstance(seal, bytes) else outcomes_waiting)
+                result.outcome, result.reject_reason = _OUTCOMES[kind]
             else:
-                result.outcome = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
+                result.outcome = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
+                result.reject_reason = seal
             results.append(result)
         return candidate_service_pb2.SubmitCandidatesResponse(results=results)
 
-    def _fault(
+    def _read(
         self, candidate: candidate_pb2.Candidate
-    ) -> candidate_service_pb2.RejectReason.ValueType:
-        """Why a candidate is not kept; UNSPECIFIED (0) if it is."""
-        context = candidate.context
-        if (
-            len(candidate.candidate_id) != vouchers.CANDIDATE_ID_BYTES
-            or len(context.order_id) != 16
-            or len(context.policy_id) != 16
-            or candidate.WhichOneof("seal") is None
-        ):
+    ) -> bytes | Record | candidate_service_pb2.RejectReason.ValueType:
+        """The candidate's seal, or why it is not taken."""
+        try:
+            context = candidates.context_of(candidate)
+            seal = candidates.seal_of(candidate)
+        except candidates.Malformed:
             return candidate_service_pb2.REJECT_REASON_MALFORMED
-        if candidate.WhichOneof("seal") == "threshold":
-            return candidate_service_pb2.REJECT_REASON_SEAL_UNSUPPORTED
-        if len(candidate.direct.ciphertext) != vouchers.SEALED_BYTES:
-            return candidate_service_pb2.REJECT_REASON_MALFORMED
+        if context.policy_id not in ACCEPTED_POLICIES:
+            return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
         if candidate.verifier_key_id not in self._verifier_key_ids:
             return candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN
-        return candidate_service_pb2.REJECT_REASON_UNSPECIFIED
+        return seal
 
 
 class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
@@ -221,11 +248,24 @@ async def serve(
         store.close()
 
 
+def _waiting(candidate: candidate_pb2.Candidate, record: Record) -> Waiting:
+    shares = tuple(
+        (
+            share.stream,
+            share.x.to_bytes(COORDINATE_BYTES, "big"),
+            share.y.to_bytes(COORDINATE_BYTES, "big"),
+        )
+        for share in record.shares
+    )
+    return Waiting(candidate.candidate_id, candidate.SerializeToString(), record.tag, shares)
+
+
 def _item(stored: Stored) -> review_service_pb2.ReviewItem:
     item = review_service_pb2.ReviewItem(
         sequence=stored.sequence,
         candidate=candidate_pb2.Candidate.FromString(stored.message),
         state=_STATES[stored.state],
+        group_ref=stored.group_ref,
     )
     item.receive_time.FromSeconds(stored.received_at)
     if stored.verdict is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import secrets
 import sqlite3
 import threading
 import time
@@ -19,19 +20,37 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from pipeline.errors import SluisError
+from pipeline.verification.release import release
 
+HELD, QUARANTINED = "held", "quarantined"
 RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
 
-_SCHEMA_VERSION: Final = 1
+_SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE candidate (
   sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
   candidate_id    BLOB NOT NULL UNIQUE CHECK (length(candidate_id) = 16),
   message         BLOB NOT NULL,     -- the sealed Candidate as it arrived
-  state           TEXT NOT NULL CHECK (state IN ('released', 'confirmed', 'rejected')),
+  released        BLOB,              -- the same with a direct seal, once its group is open
+  group_tag       BLOB,              -- of a threshold seal
+  state           TEXT NOT NULL
+    CHECK (state IN ('held', 'quarantined', 'released', 'confirmed', 'rejected')),
   received_at     INTEGER NOT NULL   -- seconds since 1970
 ) STRICT;
 CREATE INDEX candidate_by_state ON candidate (state, sequence);
+CREATE INDEX candidate_by_group ON candidate (group_tag) WHERE group_tag IS NOT NULL;
+CREATE TABLE share (
+  group_tag       BLOB NOT NULL,
+  stream          TEXT NOT NULL,
+  x               BLOB NOT NULL,
+  y               BLOB NOT NULL,
+  PRIMARY KEY (group_tag, stream, x)  -- a repeat never counts twice
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hit_group (
+  group_tag       BLOB PRIMARY KEY,
+  group_ref       BLOB NOT NULL UNIQUE,  -- random: what reviewers see in the tag's place
+  opened_at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE verdict (
   candidate_id    BLOB PRIMARY KEY REFERENCES candidate (candidate_id),
   value           TEXT NOT NULL CHECK (value IN ('confirmed', 'rejected')),
@@ -49,6 +68,7 @@ CREATE TRIGGER verdict_stays BEFORE DELETE ON verdict
 """
 _MOST_JOBS: Final = 64  # waiting batches; a full queue makes callers wait
 _GROUP: Final = 16  # batches in one commit
+_OPENED_BEFORE: Final = 64  # released candidates looked at to open their group again
 
 T = TypeVar("T")
 
@@ -86,6 +106,28 @@ class Stored:
     state: str
     received_at: int
     verdict: Verdict | None
+    group_ref: bytes = b""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A candidate that waits for a second hit of its group.
+
+    Attributes:
+        candidate_id: its id.
+        message: serialized, as it arrived.
+        group_tag: its group.
+        shares: (stream, x, y) of each of its shares.
+    """
+
+    candidate_id: bytes
+    message: bytes
+    group_tag: bytes
+    shares: tuple[tuple[str, bytes, bytes], ...]
+
+
+ADDED, REPEATED, CONFLICT = "added", "repeated", "conflict"
+"""What became of a waiting candidate."""
 
 
 class Store:
@@ -151,6 +193,28 @@ class Store:
                 == 1
                 for candidate_id, message in candidates
             ]
+
+        return self._submit(work)
+
+    def add_waiting(self, waiting: Sequence[Waiting]) -> Future[list[str]]:
+        """Keep candidates that wait; whatever can be opened with them is released at once.
+
+        Returns:
+            For each `ADDED`, `REPEATED` or `CONFLICT` (another y for the same x: quarantined);
+            resolved once durable.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            now = int(self._clock())
+            outcomes = [_add_waiting(connection, one, now) for one in waiting]
+            groups = {
+                one.group_tag
+                for one, outcome in zip(waiting, outcomes, strict=True)
+                if outcome == ADDED
+            }
+            for tag in sorted(groups):
+                _open_group(connection, tag, now)
+            return outcomes
 
         return self._submit(work)
 
@@ -242,10 +306,10 @@ class Store:
             connection.close()
 
     def page(self, after: int, size: int, state: str | None) -> tuple[list[Stored], int]:
-        """Up to `size` candidates after a sequence, and how many there are of that state."""
+        """Up to `size` released candidates after a sequence, and how many are in that state."""
         connection = self._connect()
         try:
-            condition = "1" if state is None else "state = :state"
+            condition = _VISIBLE if state is None else f"{_VISIBLE} AND state = :state"
             values = {"after": after, "size": size, "state": state}
             rows = connection.execute(
                 f"{_SELECT} WHERE {condition} AND sequence > :after ORDER BY sequence LIMIT :size",
@@ -287,19 +351,90 @@ class _Job:
 
 
 _SELECT: Final = (
-    "SELECT sequence, message, state, received_at, value, reviewer, reason, decided_at "
-    "FROM candidate LEFT JOIN verdict USING (candidate_id)"
+    "SELECT sequence, coalesce(released, message), state, received_at, value, reviewer, reason, "
+    "decided_at, group_ref FROM candidate LEFT JOIN verdict USING (candidate_id) "
+    "LEFT JOIN hit_group USING (group_tag)"
 )
+_VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
+"""What anyone but the release step ever sees."""
+
+
+def _add_waiting(connection: sqlite3.Connection, one: Waiting, now: int) -> str:
+    """Keep one candidate and its shares; a share that contradicts another puts it aside."""
+    conflict = any(
+        found is not None and found[0] != y
+        for stream, x, y in one.shares
+        for found in [
+            connection.execute(
+                "SELECT y FROM share WHERE group_tag = ? AND stream = ? AND x = ?",
+                (one.group_tag, stream, x),
+            ).fetchone()
+        ]
+    )
+    is_new = connection.execute(
+        "INSERT INTO candidate (candidate_id, message, group_tag, state, received_at) "
+        "VALUES (?, ?, ?, ?, ?) ON CONFLICT (candidate_id) DO NOTHING",
+        (one.candidate_id, one.message, one.group_tag, QUARANTINED if conflict else HELD, now),
+    ).rowcount
+    if is_new != 1:
+        return REPEATED
+    if conflict:
+        return CONFLICT
+    connection.executemany(
+        "INSERT INTO share VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        [(one.group_tag, stream, x, y) for stream, x, y in one.shares],
+    )
+    return ADDED
+
+
+def _open_group(connection: sqlite3.Connection, tag: bytes, now: int) -> None:
+    """Release what can be read of a group: in the insert's own transaction."""
+    distinct = connection.execute(
+        "SELECT count(DISTINCT x) FROM share WHERE group_tag = ? GROUP BY stream", (tag,)
+    ).fetchall()
+    if any(count < 2 for (count,) in distinct):
+        return
+    waiting = connection.execute(
+        "SELECT message FROM candidate WHERE group_tag = ? AND state = 'held'", (tag,)
+    ).fetchall()
+    # A few that were opened before are enough to open it again; the key is never kept.
+    before = connection.execute(
+        "SELECT message FROM candidate WHERE group_tag = ? "
+        "AND state NOT IN ('held', 'quarantined') ORDER BY sequence LIMIT ?",
+        (tag, _OPENED_BEFORE),
+    ).fetchall()
+    opened = release([message for (message,) in (*before, *waiting)])
+    if opened is None:
+        return
+    connection.execute(
+        "INSERT INTO hit_group VALUES (?, ?, ?) ON CONFLICT (group_tag) DO NOTHING",
+        (tag, secrets.token_bytes(16), now),
+    )
+    for candidate_id, message in opened.messages.items():
+        connection.execute(
+            "UPDATE candidate SET state = 'released', released = ? "
+            "WHERE candidate_id = ? AND state = 'held'",
+            (message, candidate_id),
+        )
+    for candidate_id in opened.bad:
+        connection.execute(
+            "UPDATE candidate SET state = 'quarantined' WHERE candidate_id = ? AND state = 'held'",
+            (candidate_id,),
+        )
 
 
 def _one(connection: sqlite3.Connection, candidate_id: bytes) -> Stored:
-    row = connection.execute(f"{_SELECT} WHERE candidate_id = ?", (candidate_id,)).fetchone()
+    row = connection.execute(
+        f"{_SELECT} WHERE candidate_id = ? AND {_VISIBLE}", (candidate_id,)
+    ).fetchone()
     if row is None:
         raise NotFound("there is no such candidate")
     return _stored(row)
 
 
-def _stored(row: tuple[int, bytes, str, int, str | None, str, str, int]) -> Stored:
-    sequence, message, state, received_at, value, reviewer, reason, decided_at = row
+def _stored(
+    row: tuple[int, bytes, str, int, str | None, str, str, int, bytes | None],
+) -> Stored:
+    sequence, message, state, received_at, value, reviewer, reason, decided_at, group_ref = row
     verdict = None if value is None else Verdict(value, reviewer, reason, decided_at)
-    return Stored(sequence, message, state, received_at, verdict)
+    return Stored(sequence, message, state, received_at, verdict, group_ref or b"")

@@ -476,11 +476,47 @@ def test_an_order_that_does_not_cover_the_run_stops_it(world, tmp_path, changes,
         world.scan(uploads(tmp_path / "u"), config, tmp_path / "run")
 
 
-def test_sets_of_new_material_are_refused_until_two_hits_can_be_enforced(world, tmp_path):
-    """Releasing new material after one hit would break the rule, so such a set does not load."""
-    order = worlds.make_order(kinds=["known", "new"], media=["image"], prior_known_order="K-1")
-    config = world.config("127.0.0.1:9", "new", order=order)
-    with pytest.raises(OrderRefused, match="second distinct hit"):
+def new_order() -> object:
+    """An order on known and new material."""
+    return worlds.make_order(kinds=["known", "new"], media=["image"], prior_known_order="K-1")
+
+
+def test_new_material_is_released_only_after_two_distinct_hits_of_one_account(
+    world, verification, tmp_path
+):
+    """A single hit stays shut; two of one account open; a user's notice opens at once."""
+
+    def listed(item: str, name: str, account: str, **changes: str) -> dict[str, str]:
+        place = str(worlds.PHOTOS / f"{name}.jpg")
+        return row(item, uri=place, account_id=account, user_notice="no") | changes
+
+    again = tmp_path / "again.jpg"
+    Image.open(worlds.PHOTOS / "cat.jpg").save(again, quality=60)
+    manifest = write_manifest(
+        tmp_path / "m.csv",
+        [
+            listed("single", "cat", "one"),
+            listed("first", "cat", "two"),
+            listed("second", "coffee", "two"),
+            listed("original", "cat", "three"),
+            listed("re-encoded", "cat", "three", uri=str(again)),
+            listed("notified", "pagoda", "four", user_notice="yes"),
+        ],
+    )
+    config = world.config(verification, "new", order=new_order())
+    for number in (1, 2):  # a nightly run changes nothing
+        report = world.scan(manifest, config, tmp_path / f"run-{number}")
+        assert report["tally"]["candidate"] == 6
+        assert sorted(held(world, verification)) == ["first", "notified", "second"]
+
+
+def test_two_sets_of_new_material_in_one_scan_are_refused(world, tmp_path):
+    """A near-duplicate listed in both would count as two distinct hits."""
+    config = dataclasses.replace(
+        world.config("127.0.0.1:9", "new", order=new_order()),
+        sets=(world.sets["new"], world.sets["new"]),
+    )
+    with pytest.raises(OrderRefused, match="both of kind new"):
         world.scan(uploads(tmp_path / "u"), config, tmp_path / "run")
 
 

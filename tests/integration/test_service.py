@@ -12,6 +12,7 @@ from support import world as worlds
 from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
+from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
@@ -25,27 +26,26 @@ DUPLICATE = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
 REJECTED = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
 
 
-def sealed(world: worlds.World, item: str) -> candidate_pb2.Candidate:
+def sealed(
+    world: worlds.World,
+    item: str,
+    *,
+    at_once: bool = True,
+    account: str = "someone",
+    indicator: bytes = b"i",
+) -> candidate_pb2.Candidate:
     """A candidate as the scan seals it."""
     keyring = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, "account")
     hit = keys.Sealable(
-        item_id=item, account_id="someone", content=item.encode().ljust(32), indicator=b"i",
-        hit_day=20_000,
+        item_id=item, account_id=account, content=item.encode().ljust(32), indicator=indicator,
+        hit_day=20_000, released_at_once=at_once,
     )  # fmt: skip
     payload = candidate_pb2.CandidatePayload(
         set_id="known", indicator_id="cat", content_token=keyring.tokens(hit).content
     )
     done = keyring.seal(hit, payload.SerializeToString())
-    return candidate_pb2.Candidate(
-        candidate_id=done.candidate_id,
-        context=candidate_pb2.Context(
-            order_id=done.context.order_id,
-            key_version=done.context.key_version,
-            policy_id=done.context.policy_id,
-            hit_day=done.hit_day,
-        ),
-        verifier_key_id=done.verifier_key_id,
-        direct=candidate_pb2.DirectSeal(ciphertext=done.ciphertext),
+    return candidates.to_message(
+        done.candidate_id, done.context, done.hit_day, done.verifier_key_id, done.seal
     )
 
 
@@ -96,15 +96,15 @@ def test_each_faulty_candidate_is_rejected_by_name_and_the_others_are_kept(world
     wrong_size.direct.ciphertext += b"x"
     other_key = sealed(world, "key")
     other_key.verifier_key_id = "0" * 16
-    threshold = sealed(world, "threshold")
-    threshold.threshold.group_tag = b"t" * 32
-    results = emitter.send([short_id, no_seal, wrong_size, good, other_key, threshold])
+    policy = sealed(world, "policy")
+    policy.context.policy_id = b"p" * 16
+    results = emitter.send([short_id, no_seal, wrong_size, good, other_key, policy])
     reasons = [
         candidate_service_pb2.RejectReason.Name(r.reject_reason).removeprefix("REJECT_REASON_")
         for r in results
     ]
     assert reasons == [
-        "MALFORMED", "MALFORMED", "MALFORMED", "UNSPECIFIED", "KEY_UNKNOWN", "SEAL_UNSUPPORTED",
+        "MALFORMED", "MALFORMED", "MALFORMED", "UNSPECIFIED", "KEY_UNKNOWN", "POLICY_MISMATCH",
     ]  # fmt: skip
     assert [r.outcome for r in results] == [REJECTED] * 3 + [ACCEPTED] + [REJECTED] * 2
 
@@ -125,9 +125,9 @@ def test_more_candidates_than_a_call_may_hold_are_refused(world, verification):
 
 def test_the_emitter_splits_long_lists_and_keeps_their_order(world, emitter):
     """Results come back in the order of the candidates, whatever the number of calls."""
-    candidates = [sealed(world, f"item-{n % 700}") for n in range(1_100)]
-    results = emitter.send(candidates)
-    assert [r.candidate_id for r in results] == [c.candidate_id for c in candidates]
+    many = [sealed(world, f"item-{n % 700}") for n in range(1_100)]
+    results = emitter.send(many)
+    assert [r.candidate_id for r in results] == [c.candidate_id for c in many]
     assert [r.outcome for r in results] == [ACCEPTED] * 700 + [DUPLICATE] * 400
 
 
@@ -281,3 +281,153 @@ def test_every_sealed_candidate_has_the_same_size(world):
     """A candidate's size says nothing about item, account or indicator."""
     sizes = {len(sealed(world, item).direct.ciphertext) for item in ("a", "b" * 1_024, "é" * 300)}
     assert sizes == {vouchers.SEALED_BYTES}
+
+
+# --- the two-hit rule over the wire -----------------------------------------------------------
+
+
+def waiting(world: worlds.World, content: str, indicator: bytes, account: str = "someone"):
+    """A candidate on new material."""
+    return sealed(world, content, at_once=False, account=account, indicator=indicator)
+
+
+def seen(world: worlds.World, address: str) -> list[review_service_pb2.ReviewItem]:
+    """All that a reviewer can list."""
+    with worlds.reviewer(world, address) as reviewer:
+        return list(reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED))
+
+
+def test_a_single_hit_on_new_material_is_seen_by_nobody(world, verification, emitter):
+    """It is kept, and neither listed, nor served by id, nor decided; repeats change nothing."""
+    one = waiting(world, "a", b"1")
+    outcomes = [r.outcome for r in emitter.send([one, waiting(world, "a", b"1")])]
+    assert outcomes == [ACCEPTED, DUPLICATE]
+    assert not seen(world, verification)
+    with worlds.reviewer(world, verification) as reviewer:
+        with pytest.raises(VerificationRefused, match="no such candidate"):
+            reviewer.get(one.candidate_id)
+        with pytest.raises(VerificationRefused, match="no such candidate"):
+            reviewer.decide(one.candidate_id, review_service_pb2.VERDICT_VALUE_CONFIRMED, "")
+
+
+def test_a_second_distinct_hit_opens_both_and_a_third_joins_them(world, verification, emitter):
+    """Released together, under one random reference that is not the group's tag."""
+    hits = [waiting(world, "a", b"1"), waiting(world, "b", b"2"), waiting(world, "c", b"1")]
+    emitter.send(hits[:1])
+    emitter.send(hits[1:2])
+    assert len(seen(world, verification)) == 2
+    emitter.send(hits[2:])
+    items = seen(world, verification)
+    assert {item.candidate.candidate_id for item in items} == {h.candidate_id for h in hits}
+    (reference,) = {item.group_ref for item in items}
+    assert len(reference) == 16
+    with worlds.reviewer(world, verification) as reviewer:
+        for item in items:
+            assert item.state == review_service_pb2.CANDIDATE_STATE_RELEASED
+            assert hits[0].threshold.group_tag not in item.SerializeToString()
+            assert reviewer.open(item.candidate).indicator_id == "cat"
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (("a", b"1", "x"), ("a", b"2", "x")),
+        (("a", b"1", "x"), ("b", b"1", "x")),
+        (("a", b"1", "x"), ("b", b"2", "y")),
+    ],
+    ids=["same content", "same indicator", "another account"],
+)
+def test_hits_that_are_not_distinct_or_not_of_one_account_open_nothing(
+    world, verification, emitter, one, two
+):
+    """Two hits count only if they differ in content and in indicator, within one account."""
+    outcomes = [r.outcome for r in emitter.send([waiting(world, *one), waiting(world, *two)])]
+    assert outcomes == [ACCEPTED, ACCEPTED]
+    assert not seen(world, verification)
+
+
+def test_an_account_with_an_open_group_does_not_open_another_accounts_hit(
+    world, verification, emitter
+):
+    """What is open stays within its group."""
+    other = waiting(world, "z", b"9", "lonely")
+    emitter.send([other, waiting(world, "a", b"1"), waiting(world, "b", b"2")])
+    assert other.candidate_id not in {i.candidate.candidate_id for i in seen(world, verification)}
+
+
+def test_a_share_that_contradicts_another_is_put_aside(world, verification, emitter):
+    """Same x, other y: the later one is quarantined by name, and the honest ones still open."""
+    first = waiting(world, "a", b"1")
+    forged = waiting(world, "a", b"2")  # same content: same x in that stream
+    forged.threshold.shares[0].y = bytes(31) + b"\x07"
+    results = emitter.send([first, forged])
+    conflict = candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT
+    assert [(r.outcome, r.reject_reason) for r in results] == [(ACCEPTED, 0), (REJECTED, conflict)]
+    emitter.send([waiting(world, "b", b"2")])
+    assert len(seen(world, verification)) == 2
+
+
+def test_a_damaged_candidate_opens_nothing_and_stops_no_other(world, verification, emitter):
+    """One good and one damaged share open nothing; a second good one opens the good ones."""
+    damaged = waiting(world, "a", b"1")
+    damaged.threshold.shares[1].y = bytes(31) + b"\x07"
+    flipped = waiting(world, "d", b"4")
+    flipped.threshold.ciphertext = flipped.threshold.ciphertext[:-1] + b"\0"
+    emitter.send([damaged, waiting(world, "b", b"2")])
+    assert not seen(world, verification)
+    emitter.send([waiting(world, "c", b"3"), flipped])
+    ids = {item.candidate.candidate_id for item in seen(world, verification)}
+    assert ids == {waiting(world, "b", b"2").candidate_id, waiting(world, "c", b"3").candidate_id}
+
+
+def malformed(  # noqa: C901 - a table of ways
+    change: str, candidate: candidate_pb2.Candidate
+) -> candidate_pb2.Candidate:
+    """One way to break a threshold seal's form."""
+    seal = candidate.threshold
+    over = (2**252 + 27742317777372353535851937790883648493).to_bytes(32, "big")
+    match change:
+        case "x is zero":
+            seal.shares[0].x = bytes(32)
+        case "x beyond the field":
+            seal.shares[0].x = over
+        case "y beyond the field":
+            seal.shares[1].y = over
+        case "short x":
+            seal.shares[0].x = seal.shares[0].x[1:]
+        case "a stream twice":
+            seal.shares[1].stream = seal.shares[0].stream
+        case "a stream missing":
+            del seal.shares[1]
+        case "a stream unknown":
+            seal.shares[0].stream = 0
+        case "short tag":
+            seal.group_tag = seal.group_tag[1:]
+        case "short nonce":
+            seal.nonce = seal.nonce[1:]
+        case "short ciphertext":
+            seal.ciphertext = seal.ciphertext[1:]
+    return candidate
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["x is zero", "x beyond the field", "y beyond the field", "short x", "a stream twice",
+     "a stream missing", "a stream unknown", "short tag", "short nonce", "short ciphertext"],
+)  # fmt: skip
+def test_a_malformed_threshold_seal_is_refused_by_name(world, emitter, change):
+    """Nothing outside the field, of another length or in the wrong streams is kept."""
+    (result,) = emitter.send([malformed(change, waiting(world, "a", b"1"))])
+    assert result.outcome == REJECTED
+    assert result.reject_reason == candidate_service_pb2.REJECT_REASON_MALFORMED
+
+
+def test_held_candidates_outlive_a_restart_and_open_afterwards(world, tmp_path):
+    """The first hit may come long before the second."""
+    store = tmp_path / "kept.sqlite3"
+    for number, hit in enumerate((waiting(world, "a", b"1"), waiting(world, "b", b"2"))):
+        with worlds.verification(world, store) as address:
+            made = Emitter(address, world.keys / "provider")
+            made.send([hit])
+            made.close()
+            assert len(seen(world, address)) == 2 * number

@@ -57,6 +57,7 @@ def own(tmp_path) -> Path:
 def hit(**changes: object) -> Sealable:
     """A hit ready to be sealed."""
     values = {
+        "released_at_once": True,
         "item_id": "item-1",
         "account_id": "account-1",
         "content": b"\x11" * 32,
@@ -198,7 +199,7 @@ def test_equal_hits_have_equal_ids(made):
     other_worker = two.seal(hit(), b"payload")
     assert first.candidate_id == again.candidate_id == other_worker.candidate_id
     assert first.context == other_worker.context
-    assert first.ciphertext != other_worker.ciphertext
+    assert first.seal != other_worker.seal
 
 
 def test_the_item_id_of_an_accounts_hit_does_not_count(made):
@@ -257,7 +258,7 @@ def test_a_reviewer_opens_what_the_service_seals(made):
     sealed = service(made).seal(hit(), b"payload")
     verifier = keys.verifier_private_key(made / "reviewer-1")
     opened = vouchers.open_direct(
-        verifier, sealed.context, sealed.hit_day, sealed.candidate_id, sealed.ciphertext
+        verifier, sealed.context, sealed.hit_day, sealed.candidate_id, sealed.seal
     )
     assert opened == b"payload"
     assert sealed.hit_day == 20_600
@@ -271,7 +272,7 @@ def test_nothing_that_leaves_the_service_names_anybody(made):
     """No account, item, digest or indicator stands in the clear in a sealed hit or its tokens."""
     named = hit(item_id="sentinel-item", account_id="sentinel-account", indicator=b"sentinel-row")
     sealed, tokens = service(made).seal(named, b"sentinel-payload"), service(made).tokens(named)
-    for data in (sealed.candidate_id, sealed.ciphertext, tokens.content, tokens.account):
+    for data in (sealed.candidate_id, sealed.seal, tokens.content, tokens.account):
         assert b"sentinel" not in data
         assert named.content not in data
 

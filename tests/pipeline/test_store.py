@@ -307,7 +307,7 @@ def test_every_connection_is_durable_and_careful(store, path):
         assert pragma("foreign_keys") == 1
         assert pragma("secure_delete") == 1
         assert pragma("trusted_schema") == 0
-        assert pragma("user_version") == 1
+        assert pragma("user_version") == 2
         assert pragma("integrity_check") == "ok"
     assert path.exists()
 
@@ -328,7 +328,7 @@ def test_a_file_that_is_no_database_is_refused(path, content):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [1, 99, -1])
 def test_a_store_of_another_version_is_refused(path, version):
     """A schema that this version does not know is not guessed at."""
     Store(path).close()

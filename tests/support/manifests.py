@@ -30,6 +30,7 @@ def item(number: int = 1, **changes: object) -> dict[str, Any]:
         "encryption": "none",
         "account_class": "ordinary",
         "consent": "given",
+        "user_notice": "no",
     }
     return row | changes
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from matchers import urls
 from matchers.indicators import IndicatorSet, Manifest, load
+from matchers.indicators.build import with_clusters
 from matchers.indicators.manifest import VALUE_BYTES, schema, write
 
 CENTRE = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -59,5 +60,8 @@ def signed_set(
     folder: Path, values: Sequence[bytes], algorithm: str = "pdq", **changes: object
 ) -> IndicatorSet:
     """Write a set of `values` as `folder`, signed by `CENTRE`, and load it."""
-    write(folder, manifest(algorithm, **changes), rows(algorithm, values), CENTRE)
+    data = rows(algorithm, values)
+    if changes.get("kind") == "new":
+        data = with_clusters(data, algorithm, 62, None)
+    write(folder, manifest(algorithm, **changes), data, CENTRE)
     return load(folder, [CENTRE.public_key()], today=TODAY)

@@ -90,6 +90,8 @@ class World:
             "order_ids": (REFERENCE,),
             "provenance": "tests",
         }
+        if kind == "new":
+            data = building.with_clusters(data, "pdq", 62, None)
         folder = self.folder / "sets" / name
         on_disk.write(
             folder,

@@ -53,8 +53,12 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_MALFORMED: _RejectReason.ValueType  # 1
     REJECT_REASON_KEY_UNKNOWN: _RejectReason.ValueType  # 2
     """The service does not hold the private key of verifier_key_id."""
-    REJECT_REASON_SEAL_UNSUPPORTED: _RejectReason.ValueType  # 3
-    """This service does not (yet) take this kind of seal."""
+    REJECT_REASON_POLICY_MISMATCH: _RejectReason.ValueType  # 3
+    """Sealed under a release policy that this service does not accept."""
+    REJECT_REASON_SHARE_CONFLICT: _RejectReason.ValueType  # 4
+    """Another candidate of the group has the same x with another y: one of them is forged or damaged.
+    The later one is quarantined.
+    """
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -62,8 +66,12 @@ REJECT_REASON_UNSPECIFIED: RejectReason.ValueType  # 0
 REJECT_REASON_MALFORMED: RejectReason.ValueType  # 1
 REJECT_REASON_KEY_UNKNOWN: RejectReason.ValueType  # 2
 """The service does not hold the private key of verifier_key_id."""
-REJECT_REASON_SEAL_UNSUPPORTED: RejectReason.ValueType  # 3
-"""This service does not (yet) take this kind of seal."""
+REJECT_REASON_POLICY_MISMATCH: RejectReason.ValueType  # 3
+"""Sealed under a release policy that this service does not accept."""
+REJECT_REASON_SHARE_CONFLICT: RejectReason.ValueType  # 4
+"""Another candidate of the group has the same x with another y: one of them is forged or damaged.
+The later one is quarantined.
+"""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final

@@ -26,33 +26,33 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as sluis_dot_verification_dot_v1_dot_candidate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sluis/verification/v1/review_service.proto\x12\x15sluis.verification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sluis/verification/v1/candidate.proto\"\x90\x01\n\x07Verdict\x12\x32\n\x05value\x18\x01 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x10\n\x08reviewer\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xec\x01\n\nReviewItem\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\tcandidate\x18\x02 \x01(\x0b\x32 .sluis.verification.v1.Candidate\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07verdict\x18\x05 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\"x\n\x15ListCandidatesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\"_\n\x16ListCandidatesResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sluis.verification.v1.ReviewItem\x12\x13\n\x0btotal_count\x18\x02 \x01(\x04\"+\n\x13GetCandidateRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\"G\n\x14GetCandidateResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem\"p\n\x14RecordVerdictRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x32\n\x05value\x18\x02 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\x15RecordVerdictResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem*\x8c\x01\n\x0e\x43\x61ndidateState\x12\x1f\n\x1b\x43\x41NDIDATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NDIDATE_STATE_RELEASED\x10\x01\x12\x1d\n\x19\x43\x41NDIDATE_STATE_CONFIRMED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_STATE_REJECTED\x10\x03*f\n\x0cVerdictValue\x12\x1d\n\x19VERDICT_VALUE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERDICT_VALUE_CONFIRMED\x10\x01\x12\x1a\n\x16VERDICT_VALUE_REJECTED\x10\x02\x32\xd3\x02\n\rReviewService\x12m\n\x0eListCandidates\x12,.sluis.verification.v1.ListCandidatesRequest\x1a-.sluis.verification.v1.ListCandidatesResponse\x12g\n\x0cGetCandidate\x12*.sluis.verification.v1.GetCandidateRequest\x1a+.sluis.verification.v1.GetCandidateResponse\x12j\n\rRecordVerdict\x12+.sluis.verification.v1.RecordVerdictRequest\x1a,.sluis.verification.v1.RecordVerdictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sluis/verification/v1/review_service.proto\x12\x15sluis.verification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sluis/verification/v1/candidate.proto\"\x90\x01\n\x07Verdict\x12\x32\n\x05value\x18\x01 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x10\n\x08reviewer\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xff\x01\n\nReviewItem\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\tcandidate\x18\x02 \x01(\x0b\x32 .sluis.verification.v1.Candidate\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07verdict\x18\x05 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\x12\x11\n\tgroup_ref\x18\x06 \x01(\x0c\"x\n\x15ListCandidatesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\"_\n\x16ListCandidatesResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sluis.verification.v1.ReviewItem\x12\x13\n\x0btotal_count\x18\x02 \x01(\x04\"+\n\x13GetCandidateRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\"G\n\x14GetCandidateResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem\"p\n\x14RecordVerdictRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x32\n\x05value\x18\x02 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\x15RecordVerdictResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem*\x8c\x01\n\x0e\x43\x61ndidateState\x12\x1f\n\x1b\x43\x41NDIDATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NDIDATE_STATE_RELEASED\x10\x01\x12\x1d\n\x19\x43\x41NDIDATE_STATE_CONFIRMED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_STATE_REJECTED\x10\x03*f\n\x0cVerdictValue\x12\x1d\n\x19VERDICT_VALUE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERDICT_VALUE_CONFIRMED\x10\x01\x12\x1a\n\x16VERDICT_VALUE_REJECTED\x10\x02\x32\xd3\x02\n\rReviewService\x12m\n\x0eListCandidates\x12,.sluis.verification.v1.ListCandidatesRequest\x1a-.sluis.verification.v1.ListCandidatesResponse\x12g\n\x0cGetCandidate\x12*.sluis.verification.v1.GetCandidateRequest\x1a+.sluis.verification.v1.GetCandidateResponse\x12j\n\rRecordVerdict\x12+.sluis.verification.v1.RecordVerdictRequest\x1a,.sluis.verification.v1.RecordVerdictResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipeline.rpc.sluis.verification.v1.review_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CANDIDATESTATE']._serialized_start=1053
-  _globals['_CANDIDATESTATE']._serialized_end=1193
-  _globals['_VERDICTVALUE']._serialized_start=1195
-  _globals['_VERDICTVALUE']._serialized_end=1297
+  _globals['_CANDIDATESTATE']._serialized_start=1072
+  _globals['_CANDIDATESTATE']._serialized_end=1212
+  _globals['_VERDICTVALUE']._serialized_start=1214
+  _globals['_VERDICTVALUE']._serialized_end=1316
   _globals['_VERDICT']._serialized_start=142
   _globals['_VERDICT']._serialized_end=286
   _globals['_REVIEWITEM']._serialized_start=289
-  _globals['_REVIEWITEM']._serialized_end=525
-  _globals['_LISTCANDIDATESREQUEST']._serialized_start=527
-  _globals['_LISTCANDIDATESREQUEST']._serialized_end=647
-  _globals['_LISTCANDIDATESRESPONSE']._serialized_start=649
-  _globals['_LISTCANDIDATESRESPONSE']._serialized_end=744
-  _globals['_GETCANDIDATEREQUEST']._serialized_start=746
-  _globals['_GETCANDIDATEREQUEST']._serialized_end=789
-  _globals['_GETCANDIDATERESPONSE']._serialized_start=791
-  _globals['_GETCANDIDATERESPONSE']._serialized_end=862
-  _globals['_RECORDVERDICTREQUEST']._serialized_start=864
-  _globals['_RECORDVERDICTREQUEST']._serialized_end=976
-  _globals['_RECORDVERDICTRESPONSE']._serialized_start=978
-  _globals['_RECORDVERDICTRESPONSE']._serialized_end=1050
-  _globals['_REVIEWSERVICE']._serialized_start=1300
-  _globals['_REVIEWSERVICE']._serialized_end=1639
+  _globals['_REVIEWITEM']._serialized_end=544
+  _globals['_LISTCANDIDATESREQUEST']._serialized_start=546
+  _globals['_LISTCANDIDATESREQUEST']._serialized_end=666
+  _globals['_LISTCANDIDATESRESPONSE']._serialized_start=668
+  _globals['_LISTCANDIDATESRESPONSE']._serialized_end=763
+  _globals['_GETCANDIDATEREQUEST']._serialized_start=765
+  _globals['_GETCANDIDATEREQUEST']._serialized_end=808
+  _globals['_GETCANDIDATERESPONSE']._serialized_start=810
+  _globals['_GETCANDIDATERESPONSE']._serialized_end=881
+  _globals['_RECORDVERDICTREQUEST']._serialized_start=883
+  _globals['_RECORDVERDICTREQUEST']._serialized_end=995
+  _globals['_RECORDVERDICTRESPONSE']._serialized_start=997
+  _globals['_RECORDVERDICTRESPONSE']._serialized_end=1069
+  _globals['_REVIEWSERVICE']._serialized_start=1319
+  _globals['_REVIEWSERVICE']._serialized_end=1658
 # @@protoc_insertion_point(module_scope)

@@ -100,9 +100,14 @@ class ReviewItem(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    GROUP_REF_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in order of arrival; the cursor of ListCandidates."""
     state: Global___CandidateState.ValueType
+    group_ref: _builtins.bytes
+    """Random, the same for all candidates that were opened together; empty for those released at
+    once. It is not the group's tag, which no reviewer sees.
+    """
     @_builtins.property
     def candidate(self) -> _candidate_pb2.Candidate: ...
     @_builtins.property
@@ -119,10 +124,11 @@ class ReviewItem(_message.Message):
         state: Global___CandidateState.ValueType = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         verdict: Global___Verdict | None = ...,
+        group_ref: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "receive_time", b"receive_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "receive_time", b"receive_time", "sequence", b"sequence", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "group_ref", b"group_ref", "receive_time", b"receive_time", "sequence", b"sequence", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class ReviewServiceStub:
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     def __init__(self, channel):
@@ -54,8 +55,9 @@ class ReviewServiceStub:
 
 
 class ReviewServiceServicer:
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     def ListCandidates(self, request, context):
@@ -107,8 +109,9 @@ def add_ReviewServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ReviewService:
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     @staticmethod

@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ReviewServiceStub:
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     @_typing.overload
@@ -46,8 +47,9 @@ class ReviewServiceStub:
 
 @_typing.type_check_only
 class ReviewServiceAsyncStub(ReviewServiceStub):
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -61,8 +63,9 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     """
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Called by the people who verify. Role: reviewer. Serves released candidates only; seals are
-    opened on the reviewer's side, never here.
+    """Called by the people who verify. Role: reviewer. Serves released candidates only: of a hit on new
+    material that waits for a second one, not even its existence is shown. A released candidate always
+    carries a DirectSeal, which is opened on the reviewer's side, never here.
     """
 
     @_abc_1.abstractmethod
