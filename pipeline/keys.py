@@ -99,7 +99,7 @@ class LocalKeyService:
         self._token_key = _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
         self._verifier = verifier_public_key(folder)
         self._verifier_key_id = key_id(self._verifier)
-        self._policy = Policy(group_by=group_hits_by)
+        self._policy = vouchers.release_policy(group_hits_by)
         self._context = order_context(order_reference, self._policy)
 
     def tokens(self, hit: Sealable) -> Tokens:
@@ -116,10 +116,11 @@ class LocalKeyService:
         """See `KeyService`."""
         # An item without an account is a group of its own: two such items are two candidates.
         # No account id holds control characters, so the two kinds of unit cannot meet.
-        unit = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+        account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
         if self._policy.group_by == "material":
-            unit = b"\0material\0" + hit.indicator
-        units = {"content": hit.content, "indicator": hit.indicator}
+            unit, units = hit.indicator, {"content": hit.content, "account": account}
+        else:
+            unit, units = account, {"content": hit.content, "indicator": hit.indicator}
         candidate = vouchers.candidate_id(self._epoch_key, self._context, unit, units)
         direct = vouchers.seal_direct(
             self._verifier, self._context, hit.hit_day, candidate, payload

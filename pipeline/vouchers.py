@@ -101,6 +101,16 @@ class Context:
         return enc(self.order_id, _u32(self.epoch), _u32(self.key_version), self.policy_id)
 
 
+def release_policy(group_by: str) -> Policy:
+    """The rule of two hits, grouped as the order says.
+
+    By account: two contents near two indicators. By material (an indicator cluster, whoever
+    uploads it): two contents of two accounts.
+    """
+    other = "account" if group_by == "material" else "indicator"
+    return Policy(streams=("content", other), group_by=group_by)
+
+
 def enc(*parts: bytes) -> bytes:
     """Injective encoding of a list of byte strings."""
     return b"".join(_u32(len(part)) + part for part in parts)

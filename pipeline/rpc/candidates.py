@@ -12,7 +12,9 @@ from pipeline.vouchers import Context
 _STREAMS: Final = {
     "content": candidate_pb2.SHARE_STREAM_CONTENT,
     "indicator": candidate_pb2.SHARE_STREAM_INDICATOR,
+    "account": candidate_pb2.SHARE_STREAM_ACCOUNT,
 }
+_SHARES: Final = 2
 _STREAM_NAMES: Final = {number: name for name, number in _STREAMS.items()}
 
 
@@ -87,8 +89,8 @@ def seal_of(message: candidate_pb2.Candidate) -> bytes | Record:
     ):
         raise Malformed("a threshold seal of another length")
     shares = tuple(sorted((_share(share) for share in sealed.shares), key=lambda s: s.stream))
-    if [share.stream for share in shares] != sorted(_STREAMS):
-        raise Malformed("not one share in each stream")
+    if len(shares) != _SHARES or len({share.stream for share in shares}) != _SHARES:
+        raise Malformed("not one share in each of two streams")
     return Record(
         message.candidate_id,
         message.context.hit_day,

@@ -13,10 +13,10 @@ from typing import Final
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.threshold import Inconsistent, NotOpen, Record, open_group
-from pipeline.vouchers import Policy
+from pipeline.vouchers import release_policy
 
 ACCEPTED_POLICIES: Final = {
-    policy.policy_id: policy for policy in (Policy(group_by="account"), Policy(group_by="material"))
+    policy.policy_id: policy for policy in map(release_policy, ("account", "material"))
 }
 """Policies this service opens under: two hits, in both streams. A weaker one (k = 1) has another
 id and is never accepted."""

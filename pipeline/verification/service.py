@@ -131,7 +131,10 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
             seal = candidates.seal_of(candidate)
         except candidates.Malformed:
             return candidate_service_pb2.REJECT_REASON_MALFORMED
-        if context.policy_id not in ACCEPTED_POLICIES:
+        policy = ACCEPTED_POLICIES.get(context.policy_id)
+        if policy is None:
+            return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
+        if isinstance(seal, Record) and {s.stream for s in seal.shares} != set(policy.streams):
             return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
         if candidate.verifier_key_id not in self._verifier_key_ids:
             return candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN

@@ -33,9 +33,10 @@ def sealed(
     at_once: bool = True,
     account: str = "someone",
     indicator: bytes = b"i",
+    group_by: str = "account",
 ) -> candidate_pb2.Candidate:
     """A candidate as the scan seals it."""
-    keyring = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, "account")
+    keyring = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, group_by)
     hit = keys.Sealable(
         item_id=item, account_id=account, content=item.encode().ljust(32), indicator=indicator,
         hit_day=20_000, released_at_once=at_once,
@@ -431,3 +432,16 @@ def test_held_candidates_outlive_a_restart_and_open_afterwards(world, tmp_path):
             made.send([hit])
             made.close()
             assert len(seen(world, address)) == 2 * number
+
+
+def test_grouped_by_material_two_accounts_with_distinct_files_open(world, verification, emitter):
+    """Then the group is the listed material: one account alone, or one file twice, opens nothing."""
+
+    def hit(content: str, account: str, indicator: bytes = b"1") -> candidate_pb2.Candidate:
+        return sealed(world, content, at_once=False, account=account, indicator=indicator,
+                      group_by="material")  # fmt: skip
+
+    emitter.send([hit("a", "x"), hit("b", "x"), hit("a", "y"), hit("c", "y", b"2")])
+    assert len(seen(world, verification)) == 3  # b of x and a of y differ in both; a of x joins
+    emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
+    assert len(seen(world, verification)) == 3

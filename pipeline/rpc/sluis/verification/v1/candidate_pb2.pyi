@@ -28,12 +28,16 @@ class _ShareStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShareStre
     SHARE_STREAM_UNSPECIFIED: _ShareStream.ValueType  # 0
     SHARE_STREAM_CONTENT: _ShareStream.ValueType  # 1
     SHARE_STREAM_INDICATOR: _ShareStream.ValueType  # 2
+    SHARE_STREAM_ACCOUNT: _ShareStream.ValueType  # 3
+    """In place of the indicator where hits are grouped by material."""
 
 class ShareStream(_ShareStream, metaclass=_ShareStreamEnumTypeWrapper): ...
 
 SHARE_STREAM_UNSPECIFIED: ShareStream.ValueType  # 0
 SHARE_STREAM_CONTENT: ShareStream.ValueType  # 1
 SHARE_STREAM_INDICATOR: ShareStream.ValueType  # 2
+SHARE_STREAM_ACCOUNT: ShareStream.ValueType  # 3
+"""In place of the indicator where hits are grouped by material."""
 Global___ShareStream: _TypeAlias = ShareStream  # noqa: Y015
 
 class _IndicatorKind:
