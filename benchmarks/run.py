@@ -127,20 +127,36 @@ def bench_seal(folder: Path) -> None:
     """Seals a second: id, two tokens, HPKE."""
     service_ = keys.LocalKeyService(folder / "keys" / "provider", "BENCH", "account")
 
-    def seal(count: int) -> None:
+    def seal(count: int, at_once: bool) -> None:
         for number in range(count):
-            hit = keys.Sealable(item_id=f"item-{number}", account_id="account", content=b"c" * 32,
-                                indicator=b"i", hit_day=20_000)  # fmt: skip
+            hit = keys.Sealable(
+                item_id=f"item-{number}",
+                account_id="account",
+                content=b"c" * 32,
+                indicator=b"i",
+                hit_day=20_000,
+                released_at_once=at_once,
+            )
             service_.seal(hit, service_.tokens(hit).content)
 
-    seconds = interleaved({"seal with tokens": lambda: seal(500)}, 3)
+    seconds = interleaved(
+        {"two hits needed": lambda: seal(500, False), "released at once": lambda: seal(500, True)},
+        3,
+    )
     show("Sealing", "candidates/s", 500, seconds, "one thread")
 
 
 def candidates(folder: Path, count: int, label: str) -> list[candidate_pb2.Candidate]:
     """Sealed candidates with distinct ids (one seal, reused: its bytes do not matter here)."""
     service_ = keys.LocalKeyService(folder / "keys" / "provider", "BENCH", "account")
-    hit = keys.Sealable(item_id="i", account_id="a", content=b"c" * 32, indicator=b"i", hit_day=1)
+    hit = keys.Sealable(
+        item_id="i",
+        account_id="a",
+        content=b"c" * 32,
+        indicator=b"i",
+        hit_day=1,
+        released_at_once=True,
+    )
     sealed = service_.seal(hit, b"payload")
     return [
         candidate_pb2.Candidate(

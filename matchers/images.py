@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from matchers import limits
+from matchers import limits, media
 from matchers.errors import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,12 +29,8 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 """The still formats that are opened. Pillow's other parsers are never reached."""
 
-_MAGIC: Final = (
-    (0, b"\xff\xd8\xff"), (0, b"\x89PNG\r\n\x1a\n"), (8, b"WEBP"), (0, b"GIF8"), (0, b"II*\0"),
-    (0, b"MM\0*"), (0, b"BM"), (4, b"ftypavi"),
-)  # fmt: skip
-"""Where each format shows what it is: tells a damaged picture from something else."""
-
+_JPEG: Final = ("JPEG", "MPO")  # a phone's MPO is a JPEG with more pictures behind the first
+_START_OF_SCAN: Final = b"\xff\xda"  # never inside compressed data, which stuffs its 0xff
 _END_OF_IMAGE: Final = b"\xff\xd9"
 _EXIF_ORIENTATION: Final = 0x0112
 _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
@@ -42,11 +38,6 @@ _WHITE: Final = (255, 255, 255, 255)
 
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
 Image.MAX_IMAGE_PIXELS = None
-
-
-def is_image(blob: bytes) -> bool:
-    """Whether the bytes claim to be one of `FORMATS`."""
-    return any(blob.startswith(magic, place) for place, magic in _MAGIC)
 
 
 def decode(blob: bytes) -> Pixels:
@@ -60,7 +51,7 @@ def decode(blob: bytes) -> Pixels:
 
     Raises:
         DecodeError: reason `empty`, `too_many_bytes`, `unrecognised_format`, `too_many_pixels`,
-            `truncated`, `corrupt` or `out_of_memory`.
+            `too_many_scans`, `truncated`, `corrupt` or `out_of_memory`.
     """
     with decoded(blob) as pixels:
         return pixels
@@ -77,15 +68,16 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
         raise DecodeError("empty")
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
-    with _decode_errors("corrupt" if is_image(blob) else "unrecognised_format"):
+    with _decode_errors("corrupt" if media.is_decodable(blob) else "unrecognised_format"):
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
     with image:
         with _decode_errors("corrupt"):
             _check_header(image)
+            if image.format in _JPEG and blob.count(_START_OF_SCAN) > limits.MAX_JPEG_SCANS:
+                raise DecodeError("too_many_scans")
         with _budget.hold(image.width * image.height):
             with _decode_errors("corrupt"):
-                # A phone's multi-picture file (MPO) is a JPEG with more pictures behind the first.
-                if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L"):
+                if image.format in _JPEG and image.mode in ("RGB", "L"):
                     pixels = _decode_jpeg(blob, image)
                 else:
                     image.load()

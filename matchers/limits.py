@@ -21,6 +21,10 @@ animated WebP, 2.5 GB at the limit, measured); twelve photographs of 12 MP fit a
 MAX_SIDE_PIXELS: Final = 65_500
 """Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""
 
+MAX_JPEG_SCANS: Final = 100
+"""Most scans of a JPEG: each costs a pass over the whole picture, and a hostile file repeats them
+(600 kB took 58 s). Encoders write about ten; thumbnails and multi-picture files add some."""
+
 MAX_URL_BYTES: Final = 8_192
 """Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""
 

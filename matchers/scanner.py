@@ -17,10 +17,11 @@ from typing import Final, Literal
 
 import numpy as np
 
-from matchers import digests, images, pdq, urls
+from matchers import digests, pdq, urls
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
+from matchers.media import claimed
 
 Media = Literal["image", "video", "url"]
 
@@ -74,7 +75,7 @@ class Scanner:
     """Asks a fixed list of verified indicator sets. Thread-safe."""
 
     def __init__(self, sets: Sequence[IndicatorSet]) -> None:
-        """Ask `sets`, in this order of preference where two match equally well."""
+        """Ask `sets`; where two match equally well, the one with the smaller id has the hit."""
         self.sets = tuple(sets)
         self._urls = [(n, s) for n, s in enumerate(sets) if s.manifest.algorithm == "url"]
         self._digests = [
@@ -108,8 +109,9 @@ class Scanner:
         """
         if isinstance(content, str):
             return self._examine_url(content)
-        if media is None and not images.is_image(content):
-            raise DecodeError("unrecognised_format")  # what nobody called visual stays unmatched
+        if claimed(content) != (media or "image"):
+            # Also for exact lists: what is not visual stays unmatched, whatever it is called.
+            raise DecodeError("unrecognised_format" if content else "empty")
         unit = hashlib.sha256(content).digest()
         found: list[Hit] = []
         values = {"sha256": unit}
@@ -198,8 +200,11 @@ class Scanner:
                 return Examined(unit, exact=Hit(number, row, "url", 0, None, unit))
         return Examined(unit)
 
-    def _preference(self, hit: Hit) -> tuple[bool, int, int, int]:
-        return self._kind(hit) == "new", hit.distance_bits, hit.set_number, hit.indicator
+    def _preference(self, hit: Hit) -> tuple[bool, int, str, str]:
+        """Smaller is better; names, not places, so that the order of the sets says nothing."""
+        found = self.sets[hit.set_number]
+        name: str = found.indicator_ids[hit.indicator].as_py()
+        return self._kind(hit) == "new", hit.distance_bits, found.manifest.set_id, name
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind

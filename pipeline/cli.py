@@ -150,10 +150,13 @@ def main() -> None:
     """Entry point: errors end in one clear message and a status, not in a trace."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no news of ours
     logging.basicConfig(level=logging.CRITICAL)
+    os.umask(0o077)  # runs, stores, sets and keys are nobody else's business
     try:
         app(standalone_mode=False)
     except (SluisError, MatcherError) as error:
         _fail(str(error), getattr(error, "exit_status", 1))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
     except typer.Abort:
         _fail("stopped", 130)
     except Exception as error:
@@ -204,11 +207,19 @@ def scan(
         ),
     ] = None,
     encryption: Annotated[
-        Encryption, typer.Option(help="For a directory: state how its files are encrypted.")
-    ] = Encryption.none,
+        Optional[Encryption],
+        typer.Option(
+            help="For a directory: state how its files are encrypted. [default: none]",
+            show_default=False,
+        ),
+    ] = None,
     account_class: Annotated[
-        AccountClass, typer.Option(help="For a directory: state whose accounts its files are.")
-    ] = AccountClass.ordinary,
+        Optional[AccountClass],
+        typer.Option(
+            help="For a directory: state whose accounts its files are. [default: ordinary]",
+            show_default=False,
+        ),
+    ] = None,
     consent: Annotated[
         Optional[Consent],
         typer.Option(
@@ -235,21 +246,27 @@ def scan(
     candidate, skipped (with the reason) or failed (with the reason). Ctrl-C stops after the batch
     at hand; the same command goes on from there.
     """
-    if debug:
-        logging.getLogger().setLevel(logging.DEBUG)
+    if debug:  # the engine's log and ours; decoders would log what pictures hold
+        for name in ("apache_beam", "pipeline"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
     from matchers.indicators import VersionLedger
     from pipeline import order as orders
     from pipeline import report, run
     from pipeline import scan as scanning
+    from pipeline.errors import SourceRefused
 
     valid = orders.load(order)
     declared = None
     if source.is_dir():
         declared = _declared(valid, part, encryption, account_class, consent)
-    elif part is not None or consent is not None:
+    elif not source.exists():
+        raise SourceRefused(f"{source} does not exist: give a directory or a manifest")
+    elif {part, encryption, account_class, consent} != {None}:
         raise typer.BadParameter(
-            "--part and --consent are for directories; a manifest says it row by row"
+            "--part, --encryption, --account-class and --consent are for directories; a manifest "
+            "says it row by row"
         )
+    _check_address(verification)
     state = state_dir or Path.home() / ".local" / "state" / "sluis"
     config = scanning.ScanConfig(
         order=valid,
@@ -259,7 +276,7 @@ def scan(
         verification=verification,
         threads=threads,
     )
-    resumed = (run_dir / "report.json").exists()
+    was_complete = (run_dir / "report.json").exists()
     with _stop_on_signal(), _progress() as listener:
         figures = run.scan_source(
             source,
@@ -271,9 +288,9 @@ def scan(
             chunk_rows=chunk_rows,
             batch_rows=batch_rows,
         )
-    if resumed:
+    if was_complete:
         err.print(f"{run_dir} holds a complete run; name a new --run-dir to scan again.")
-    else:
+    if not (run_dir / "report.html").exists():
         report.write_html(figures, run_dir / "report.html")
     out.print(report.terminal(figures, run_dir))
 
@@ -502,6 +519,8 @@ def verification_serve(
     """Serve: take candidates from the scan, show released ones to reviewers. Mutual TLS only."""
     from pipeline.verification import service
 
+    _check_address(listen)
+
     async def stopped() -> None:
         event = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -546,7 +565,11 @@ def verification_list(
         count = 0
         for item in reviewer.list(value):
             count += 1
-            described = _describe(item, reviewer.open(item.candidate))
+            try:
+                described = _describe(item, reviewer.open(item.candidate))
+            except SluisError:  # one bad candidate must not hide the others
+                err.print(f"{item.candidate.candidate_id.hex()} does not open with this key")
+                continue
             if as_json:
                 sys.stdout.write(json.dumps(described) + "\n")
                 continue
@@ -615,7 +638,7 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _declared(
-    valid: Any, part: str | None, encryption: Encryption, account_class: AccountClass,
+    valid: Any, part: str | None, encryption: Encryption | None, account_class: AccountClass | None,
     consent: Consent | None,
 ) -> Any:  # fmt: skip
     """What holds for every file of a directory; asks for what it cannot know."""
@@ -636,10 +659,16 @@ def _declared(
         )
     return Declared(
         part=part or parts[0],
-        encryption=encryption.value,
-        account_class=account_class.value,
+        encryption=(encryption or Encryption.none).value,
+        account_class=(account_class or AccountClass.ordinary).value,
         consent=consent.value if consent else None,
     )
+
+
+def _check_address(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise typer.BadParameter(f"{address} is no address: write HOST:PORT")
 
 
 @contextmanager
@@ -727,6 +756,7 @@ def _time_left(progress: run.Progress) -> str:
 def _reviewer(address: str, key_folder: Path) -> Iterator[Any]:
     from pipeline.verification.review import Reviewer
 
+    _check_address(address)
     reviewer = Reviewer(address, key_folder)
     try:
         yield reviewer

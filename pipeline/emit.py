@@ -57,7 +57,7 @@ class Emitter:
         self._service = CandidateServiceStub(self._channel)
 
     def check(self) -> None:
-        """Ask the service's health.
+        """Ask whether the service is healthy and takes candidates from here.
 
         Raises:
             VerificationUnreachable: no answer, or not serving.
@@ -70,6 +70,12 @@ class Emitter:
             raise wrapped(error, self._address) from None
         if reply.status != health_pb2.HealthCheckResponse.SERVING:
             raise VerificationUnreachable(f"verification at {self._address} is not serving")
+        try:  # an empty call: does this certificate's role reach the intake?
+            self._service.SubmitCandidates(
+                candidate_service_pb2.SubmitCandidatesRequest(), timeout=DEADLINE_SECONDS
+            )
+        except grpc.RpcError as error:
+            raise wrapped(error, self._address) from None
 
     def send(
         self, candidates: Sequence[candidate_pb2.Candidate]

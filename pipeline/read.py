@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import stat
@@ -31,7 +32,9 @@ def read_item(uri: str) -> bytes:
     """
     try:
         if uri.startswith(_LOCAL_SCHEME):
-            blob = _read_local(urllib.parse.unquote_to_bytes(uri[len(_LOCAL_SCHEME) :]))
+            blob = _read_local(
+                urllib.parse.unquote_to_bytes(uri[len(_LOCAL_SCHEME) :].removeprefix("localhost"))
+            )
         elif _SCHEME.match(uri):
             # As it is: Beam would unpack what is named .gz, and a digest is of the stored bytes.
             with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
@@ -49,6 +52,23 @@ def read_item(uri: str) -> bytes:
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise ItemError("read", "too_many_bytes")
     return blob
+
+
+def can_read(uri: str) -> bool:
+    """Whether this installation knows the URI's store."""
+    match = _SCHEME.match(uri)
+    return match is None or _knows(match.group())
+
+
+@functools.cache
+def _knows(scheme: str) -> bool:
+    if scheme == _LOCAL_SCHEME:
+        return True
+    try:
+        FileSystems.get_filesystem(scheme + "any")
+    except ValueError:
+        return False
+    return True
 
 
 def _read_local(path: bytes) -> bytes:

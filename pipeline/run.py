@@ -14,7 +14,9 @@ from its last finished batch, counts nothing twice, and sends a candidate again 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -35,7 +37,14 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from matchers import indicators
 from matchers.files import write_json
 from pipeline import order, scan, sources
-from pipeline.errors import RunInterrupted, RunRefused, SluisError, VerificationUnreachable
+from pipeline.errors import (
+    AccountingError,
+    RunInterrupted,
+    RunRefused,
+    SluisError,
+    VerificationRefused,
+    VerificationUnreachable,
+)
 from pipeline.items import FAILED, Tally
 from pipeline.scan import ScanConfig
 from pipeline.sources import Declared, Snapshot
@@ -100,17 +109,20 @@ def scan_source(
         SluisError: one of its kinds, saying what to do. An unfinished run can be started again.
     """
     with _locked(run_folder):
-        finished = read_json(run_folder / "report.json")
-        if finished is not None:
-            return finished
+        _check_folder(source, run_folder, config)
         order.check_in_force(config.order, config.clock().date())
         try:
             resources = scan.resources_for(config)  # verifies the sets, reads the keys
             version_ledger.accept([s.manifest for s in resources.sets])
-            about = _about(source, config, resources)
-            snapshot = _snapshot(source, run_folder, about, declared, chunk_rows)
+            about = _about(source, config, declared, resources)
+            finished = read_json(run_folder / "report.json")
+            if finished is not None:
+                _check_same(run_folder, finished, about)
+                _tidy(run_folder)
+                return finished
+            snapshot = _snapshot(source, run_folder, about, declared, chunk_rows, batch_rows)
             resources.emitter.check()
-            return _finish(run_folder, snapshot, config, listener, batch_rows, about)
+            return _finish(run_folder, snapshot, config, listener, about)
         finally:
             scan.release_resources(config)
 
@@ -120,7 +132,6 @@ def _finish(
     snapshot: Snapshot,
     config: ScanConfig,
     listener: Listener,
-    batch_rows: int | None,
     about: dict[str, Any],
 ) -> dict[str, Any]:
     for name in ("outcomes", "chunks"):
@@ -131,8 +142,7 @@ def _finish(
         done_chunks.add(closed["chunk"])
         progress.tally.add(Tally.from_json(closed["tally"]))
     progress.rows_before = progress.tally.rows
-    # Small sources get small batches, so that progress and resumption have something to hold on to.
-    batch_rows = batch_rows or max(16, min(256, snapshot.rows // 32))
+    batch_rows: int = about["batch_rows"]
     listener(progress)
     for chunk in range(snapshot.chunks):
         if chunk in done_chunks:
@@ -178,10 +188,16 @@ def _run_chunk(
 
         thread = threading.Thread(target=engine, name="engine")
         thread.start()
-        while thread.is_alive():
-            thread.join(POLL_SECONDS)
-            counted.look()
-            listener(progress)
+        try:
+            while thread.is_alive():
+                thread.join(POLL_SECONDS)
+                counted.look()
+                listener(progress)
+        except BaseException:
+            scan.STOP.set()  # nothing goes on behind a run that has ended
+            raise
+        finally:
+            thread.join()
         counted.look()
         if failure:
             raise _cause(failure[0], run_folder) from failure[0]
@@ -229,11 +245,11 @@ def _close_chunk(
             f"{run_folder}: chunk {chunk} has {rows} items, but {tally.rows} were accounted for. "
             "This is a defect of Sluis: keep the run folder and report it"
         )
+    path = run_folder / "chunks" / f"failed-{chunk:06d}.parquet"
+    path.unlink(missing_ok=True)
     if failed:
         columns = [pa.array(column, pa.string()) for column in zip(*failed, strict=True)]
-        path = run_folder / "chunks" / f"failed-{chunk:06d}.parquet"
-        pq.write_table(pa.Table.from_arrays(columns, schema=FAILED), f"{path}.new")
-        os.replace(f"{path}.new", path)
+        _write_parquet(path, pa.Table.from_arrays(columns, schema=FAILED))
     closed = {
         "chunk": chunk,
         "tally": tally.to_json(),
@@ -258,8 +274,7 @@ def _close(run_folder: Path, tally: Tally, about: dict[str, Any]) -> dict[str, A
             f"{run_folder}: {tally.failed_total} items failed, but {failed.num_rows} are named. "
             "This is a defect of Sluis: keep the run folder and report it"
         )
-    pq.write_table(failed, run_folder / "failed.parquet.new")
-    os.replace(run_folder / "failed.parquet.new", run_folder / "failed.parquet")
+    _write_parquet(run_folder / "failed.parquet", failed)
     chunks = list(_closed_chunks(run_folder))
     seconds: dict[str, float] = {}
     for closed in chunks:
@@ -273,10 +288,25 @@ def _close(run_folder: Path, tally: Tally, about: dict[str, Any]) -> dict[str, A
         "completed_at": time.time(),
     }
     write_json(run_folder / "report.json", report)
-    for name in ("outcomes", "chunks"):
-        shutil.rmtree(run_folder / name)
-    (run_folder / "items.parquet").unlink()
+    _tidy(run_folder)
     return report
+
+
+def _tidy(run_folder: Path) -> None:
+    """Remove what named the items, once the report is there."""
+    for name in ("outcomes", "chunks"):
+        shutil.rmtree(run_folder / name, ignore_errors=True)
+    (run_folder / "items.parquet").unlink(missing_ok=True)
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    """Replace a Parquet file whole and durably."""
+    unfinished = path.with_name(path.name + ".new")
+    with open(unfinished, "wb") as file:
+        pq.write_table(table, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
 
 
 def _snapshot(
@@ -285,6 +315,7 @@ def _snapshot(
     about: dict[str, Any],
     declared: Declared | None,
     chunk_rows: int,
+    batch_rows: int | None,
 ) -> Snapshot:
     """Take the snapshot, or find the one that a started run has taken."""
     path = run_folder / "items.parquet"
@@ -297,29 +328,53 @@ def _snapshot(
             "started_at": time.time(),
             "rows": snapshot.rows,
             "chunk_rows": snapshot.chunk_rows,
+            # Small sources get small batches: progress and resumption have something to hold on to.
+            "batch_rows": batch_rows or max(16, min(256, snapshot.rows // 32)),
         }
         write_json(run_folder / "run.json", about)
         return snapshot
     if started.get("format") != FORMAT:
         raise RunRefused(f"{run_folder} was made by another version of Sluis: name a new folder")
-    for name, now in about.items():
-        if started[name] != now:
-            raise RunRefused(
-                f"{run_folder} holds an unfinished run with another {name.replace('_', ' ')}: "
-                "finish it with what it was started with, or name a new folder"
-            )
+    _check_same(run_folder, started, about)
     about |= started
     if not path.exists():
         raise RunRefused(f"{path} is missing: this run cannot be resumed; name a new folder")
     return Snapshot(path, started["rows"], started["chunk_rows"])
 
 
-def _about(source: Path, config: ScanConfig, resources: scan.Resources) -> dict[str, Any]:
+def _check_folder(source: Path, run_folder: Path, config: ScanConfig) -> None:
+    """A run folder is new, empty or a run's; and neither it nor a key is what is to be scanned."""
+    others = {entry.name for entry in run_folder.iterdir()} - {".lock"}
+    if others and read_json(run_folder / "run.json") is None and "items.parquet" not in others:
+        raise RunRefused(f"{run_folder} holds other things than a run: name a new folder")
+    for inner in (run_folder, config.key_folder):
+        if source.is_dir() and inner.resolve().is_relative_to(source.resolve()):
+            raise RunRefused(
+                f"{inner} lies inside {source} and would be scanned as hosted content: keep run "
+                "and key folders elsewhere"
+            )
+
+
+def _check_same(run_folder: Path, started: dict[str, Any], about: dict[str, Any]) -> None:
+    """Refuse to mix two runs in one folder."""
+    for name, now in about.items():
+        if started.get(name) != now:
+            raise RunRefused(
+                f"{run_folder} holds a run with another {name.replace('_', ' ')}: use what it was "
+                "started with, or name a new folder"
+            )
+
+
+def _about(
+    source: Path, config: ScanConfig, declared: Declared | None, resources: scan.Resources
+) -> dict[str, Any]:
     """What makes a run this run, and no other."""
     return {
         "order": config.order.reference,
+        "order_sha256": hashlib.sha256(config.order.model_dump_json().encode()).hexdigest(),
         "source": str(source.resolve()),
         "source_sha256": sources.fingerprint(source),
+        "declared": dataclasses.asdict(declared) if declared and source.is_dir() else None,
         "indicator_sets": [
             {
                 "set_id": s.manifest.set_id,
@@ -328,7 +383,7 @@ def _about(source: Path, config: ScanConfig, resources: scan.Resources) -> dict[
                 "algorithm": s.manifest.algorithm,
                 "radius_bits": s.manifest.radius_bits,
                 "indicators": s.manifest.rows,
-                "data_sha256": s.manifest.data_sha256,
+                "sha256": s.manifest.sha256,
             }
             for s in resources.sets
         ],
@@ -348,6 +403,13 @@ def _cause(error: BaseException, run_folder: Path) -> SluisError:
         return VerificationUnreachable(
             f"verification stopped answering, after bounded retries; nothing is lost. {again}"
         )
+    if is_a(VerificationRefused):
+        return VerificationRefused(
+            "verification answered, and does not take this run's candidates: check that the "
+            f"provider's certificate and verifier.pub belong to this service. {again}"
+        )
+    if is_a(AccountingError):
+        return AccountingError(f"items in and outcomes do not add up in {run_folder}: report it")
     # The text may quote an item, so only the kind goes into the message.
     return SluisError(
         f"the scan failed ({type(error).__name__}); --debug shows the trace. {again} If it fails "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import json
 import os
 import threading
@@ -32,7 +33,7 @@ from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
 from pipeline import keys, order, read, vouchers
 from pipeline.emit import Emitter
-from pipeline.errors import ItemError, OrderRefused, RunInterrupted
+from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
 from pipeline.gate import gate
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
 from pipeline.rpc import candidates
@@ -41,6 +42,10 @@ from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_
 STOP: Final = threading.Event()
 """Set to stop the scans of this process after the batch at hand."""
 
+_FAULTS_OF_THE_RUN: Final = (
+    candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
+    candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH,
+)
 _KINDS: Final = {
     "known": candidate_pb2.INDICATOR_KIND_KNOWN,
     "new": candidate_pb2.INDICATOR_KIND_NEW,
@@ -82,14 +87,13 @@ class Slice:
 
     snapshot: str
     chunk: int
-    number: int
     offset: int
     length: int
 
     @property
     def name(self) -> str:
         """Stable name of the batch."""
-        return f"{self.chunk:06d}-{self.number:05d}"
+        return f"{self.chunk:06d}-{self.offset:06d}-{self.length}"
 
 
 @dataclass(frozen=True)
@@ -178,18 +182,7 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     rows: list[dict[str, Any]] = batch.rows.to_pylist()
     scanner = resources.scanner(config.clock().date())
 
-    def examine(row: dict[str, Any]) -> Examined | ItemError | None:
-        if row["skip_reason"] is not None:
-            return None
-        try:
-            content = row["url"] if row["kind"] == "url" else read.read_item(row["uri"])
-            return scanner.examine(row["kind"], content)
-        except ItemError as error:
-            return error
-        except (DecodeError, UrlError) as error:
-            return ItemError("decode", error.reason)
-
-    examined = list(resources.pool.map(examine, rows))
+    examined = list(resources.pool.map(functools.partial(_examine, scanner), rows))
     opened = time.perf_counter()
     readable = [(n, one) for n, one in enumerate(examined) if isinstance(one, Examined)]
     results = dict(
@@ -231,11 +224,27 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     )
 
 
+def _examine(scanner: Scanner, row: dict[str, Any]) -> Examined | ItemError | None:
+    """One row's fingerprint; None for a row that the gate keeps shut."""
+    if row["skip_reason"] is not None:
+        return None
+    try:
+        content = row["url"] if row["kind"] == "url" else read.read_item(row["uri"])
+        return scanner.examine(row["kind"], content)
+    except ItemError as error:
+        return error
+    except (DecodeError, UrlError) as error:
+        return ItemError("decode", error.reason)
+    except MemoryError:
+        return ItemError("decode", "out_of_memory")
+
+
 def emit(batch: Batch, emitter: Emitter) -> Batch:
     """Hand the sealed candidates over; a candidate that is refused fails its item by name.
 
     Raises:
         VerificationUnreachable: after bounded retries; the batch is then not accounted for.
+        VerificationRefused: keys or policy do not fit: no candidate of this run would be taken.
     """
     started = time.perf_counter()
     rows: list[dict[str, Any]] = batch.rows.to_pylist()
@@ -250,6 +259,11 @@ def emit(batch: Batch, emitter: Emitter) -> Batch:
             elif result.outcome != candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED:
                 name = candidate_service_pb2.RejectReason.Name(result.reject_reason)
                 reason = name.removeprefix("REJECT_REASON_").lower()
+                if result.reject_reason in _FAULTS_OF_THE_RUN:
+                    raise VerificationRefused(
+                        f"verification does not take this provider's candidates ({reason}): check "
+                        "that verifier.pub is the one of this verification service"
+                    )
                 row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
     return replace(
         batch,
@@ -381,6 +395,10 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
         )
         order.check_covers(config.order, found.manifest)
         loaded.append(found)
+    ids = [found.manifest.set_id for found in loaded]
+    for set_id in ids:
+        if ids.count(set_id) > 1:
+            raise OrderRefused(f"indicator set {set_id!r} is given twice: give its newest version")
     new = [found.manifest.set_id for found in loaded if found.manifest.kind == "new"]
     if len(new) > 1:
         raise OrderRefused(
@@ -411,6 +429,6 @@ def release_resources(config: ScanConfig) -> None:
 def slices(snapshot: Path, chunk: int, rows: int, batch_rows: int) -> Sequence[Slice]:
     """The slices of one chunk."""
     return [
-        Slice(str(snapshot), chunk, number, offset, min(batch_rows, rows - offset))
-        for number, offset in enumerate(range(0, rows, batch_rows))
+        Slice(str(snapshot), chunk, offset, min(batch_rows, rows - offset))
+        for offset in range(0, rows, batch_rows)
     ]

@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matchers.files import sha256_file
+from pipeline import read
 from pipeline.errors import SourceRefused
 from pipeline.items import ITEM_VALUES, ITEMS
 
@@ -235,6 +236,10 @@ def _manifest(path: Path) -> Iterator[pa.RecordBatch]:
         uri = cells.get("uri")
         if uri is not None and "://" not in uri:
             cells["uri"] = str(base / uri)
+        elif uri is not None and not read.can_read(uri):
+            raise _bad(
+                path, number, "uri", "is of a store that is not installed (sluis[s3], sluis[gcs])"
+            )
         cells["uploaded_at"] = _instant(path, number, cells.get("uploaded_at"))
         held.append(cells)
         if len(held) == _BATCH:
@@ -298,7 +303,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
                 if not line.strip():
                     continue
                 number += 1
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_unique)
                 if not isinstance(row, dict):
                     raise SourceRefused(f"{path} row {number}: it is not a JSON object")
                 _check_columns(path, list(row), f" row {number}")
@@ -307,6 +312,14 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise SourceRefused(f"{path} row {number}: it is not JSON ({error})") from error
     except OSError as error:
         raise SourceRefused(f"{path} cannot be read: {error}") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """JSON lets a name stand twice and the last one win; a row must not hide a value so."""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError("a name stands twice")
+    return row
 
 
 def _check_columns(path: Path, names: list[str], where: str = "") -> None:
@@ -379,8 +392,8 @@ def _validate(source: Path, batch: pa.RecordBatch, before: int) -> None:
         refuse(wrong, name, f"is not one of {', '.join(allowed)} (or empty)")
     is_url = pc.equal(pc.fill_null(batch["kind"], ""), "url")
     refuse(pc.and_(is_url, pc.is_null(batch["url"])), "url", "is empty, but kind is url")
-    refuse(pc.and_(pc.invert(is_url), pc.is_null(batch["uri"])), "uri", "is empty")
     refuse(pc.and_(pc.invert(is_url), pc.is_valid(batch["url"])), "url", "goes with kind url only")
+    refuse(pc.and_(pc.invert(is_url), pc.is_null(batch["uri"])), "uri", "is empty")
 
 
 def _refuse_duplicates(source: Path, snapshot: Path, rows: int) -> None:

@@ -158,7 +158,10 @@ class HammingIndex:
                 digests[name] = sha256_file(path)
             header = {"format": FORMAT, "codes": len(self), "sha256": digests}
             (unfinished / "header.json").write_text(json.dumps(header, indent=2) + "\n")
-            os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
+            try:
+                os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
+            except OSError:  # another worker was first
+                raise FileExistsError(f"{folder} exists") from None
 
     @classmethod
     def open(cls, folder: Path | str, *, verify: bool = True) -> Self:

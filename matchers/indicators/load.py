@@ -112,24 +112,24 @@ class VersionLedger:
         with self._locked():
             used = self._used()
             for manifest in manifests:
-                version, data_sha256 = used.get(manifest.set_id, (0, ""))
+                version, sha256 = used.get(manifest.set_id, (0, ""))
                 if manifest.version < version:
                     raise RollbackRefused(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} is older "
                         f"than version {version}, which was already used here; get the current "
                         "version from the EU Centre"
                     )
-                if manifest.version == version and manifest.data_sha256 != data_sha256:
+                if manifest.version == version and manifest.sha256 != sha256:
                     raise SetAltered(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} was used "
                         "here before with other contents; a change needs a new version"
                     )
-                used[manifest.set_id] = (manifest.version, manifest.data_sha256)
+                used[manifest.set_id] = (manifest.version, manifest.sha256)
             write_json(
                 self._path,
                 {
-                    name: {"version": version, "data_sha256": data_sha256}
-                    for name, (version, data_sha256) in used.items()
+                    name: {"version": version, "sha256": sha256}
+                    for name, (version, sha256) in used.items()
                 },
             )
 
@@ -138,7 +138,7 @@ class VersionLedger:
         try:
             used = json.loads(self._path.read_text())
             return {
-                str(name): (int(entry["version"]), str(entry["data_sha256"]))
+                str(name): (int(entry["version"]), str(entry["sha256"]))
                 for name, entry in used.items()
             }
         except FileNotFoundError:

@@ -5,7 +5,7 @@
     SET/indicators.arrow     Arrow IPC file: indicator_id, value
 
 The manifest holds the SHA-256 of the data file, so one signature covers both. The file is hashed
-before it is mapped: Arrow loads a flipped bit silently.
+before it is parsed: Arrow loads a flipped bit silently.
 """
 
 from __future__ import annotations
@@ -127,6 +127,11 @@ class Manifest:
         """Indicators linked by steps of at most this many bits are one cluster: see `clusters`."""
         return 2 * self.radius_bits
 
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the signed manifest: it names this version's contents and terms."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()
+
     def to_bytes(self) -> bytes:
         """The bytes that are signed and stored: JSON with sorted keys."""
         values = asdict(self)
@@ -197,11 +202,11 @@ def write(
 
 
 def read(folder: Path, trusted: Sequence[Ed25519PublicKey]) -> Manifest:
-    """Read a set's manifest and check its signature and its data file's digest.
+    """Read a set's manifest and check its signature.
 
     Raises:
         SignatureRefused: unsigned, or signed by no key in `trusted`.
-        SetAltered: manifest or data is not what was signed.
+        SetAltered: the manifest is not what was signed.
         IndicatorSetError: not an indicator set.
     """
     try:
@@ -211,26 +216,28 @@ def read(folder: Path, trusted: Sequence[Ed25519PublicKey]) -> Manifest:
             f"{folder} is not an indicator set: {_MANIFEST} cannot be read ({error.strerror})"
         ) from error
     _check_signature(folder, signed, trusted)
-    manifest = Manifest.from_bytes(signed, folder / _MANIFEST)
-    try:
-        found = sha256_file(folder / _DATA)
-    except OSError as error:
-        raise SetAltered(f"{folder}/{_DATA} cannot be read ({error.strerror})") from error
-    if found != manifest.data_sha256:
-        raise SetAltered(
-            f"{folder}/{_DATA} is not the file that was signed: get the set again from its source"
-        )
-    return manifest
+    return Manifest.from_bytes(signed, folder / _MANIFEST)
 
 
 def read_data(folder: Path, manifest: Manifest) -> pa.Table:
-    """Map the data of a set that `read` has accepted.
+    """Read the data of a set whose manifest `read` has accepted.
+
+    Read once and hashed in memory, so that nobody can change the file in between.
 
     Raises:
-        SetAltered: the signed file is not of the shape its manifest promises.
+        SetAltered: not the file that was signed, or not of the shape its manifest promises.
     """
     try:
-        table = pa.ipc.open_file(pa.memory_map(str(folder / _DATA))).read_all()
+        with pa.OSFile(str(folder / _DATA), "rb") as file:
+            data = file.read_buffer()
+    except OSError as error:
+        raise SetAltered(f"{folder}/{_DATA} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != manifest.data_sha256:
+        raise SetAltered(
+            f"{folder}/{_DATA} is not the file that was signed: get the set again from its source"
+        )
+    try:
+        table = pa.ipc.open_file(data).read_all()
     except (pa.ArrowException, OSError):
         table = None
     if (

@@ -6,6 +6,7 @@ Holds no private key of the verifier: a seal is opened on the reviewer's side on
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -93,6 +94,8 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"{len(request.candidates)} candidates: send at most {MOST_CANDIDATES} in a call",
             )
+        for candidate in request.candidates:
+            candidate.DiscardUnknownFields()  # one size, and nothing hidden in it
         seals = [self._read(candidate) for candidate in request.candidates]
         pairs = list(zip(request.candidates, seals, strict=True))
         at_once = [
@@ -106,8 +109,11 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         # The queue may be full: waiting for a place must not hold up the event loop.
         released = await asyncio.to_thread(self._store.add, at_once)
         held = await asyncio.to_thread(self._store.add_waiting, waiting)
-        is_new: list[bool] = await asyncio.wrap_future(released)
-        kept: list[str] = await asyncio.wrap_future(held)
+        try:
+            is_new: list[bool] = await asyncio.wrap_future(released)
+            kept: list[str] = await asyncio.wrap_future(held)
+        except sqlite3.Error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the store is busy; send again")
         outcomes_at_once = iter([ADDED if new else REPEATED for new in is_new])
         outcomes_waiting = iter(kept)
         results = []
@@ -153,8 +159,10 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
     ) -> review_service_pb2.ListCandidatesResponse:
         """A page in order of arrival."""
         size = request.page_size or 100
-        if size > 1000:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "page_size is 1 to 1000")
+        if size > 1000 or request.after_sequence >= 2**63:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "page_size is 1 to 1000, after_sequence < 2**63"
+            )
         state = next((name for name, value in _STATES.items() if value == request.state), None)
         stored, total = await asyncio.to_thread(
             self._store.page, request.after_sequence, size, state

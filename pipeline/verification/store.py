@@ -249,8 +249,7 @@ class Store:
         self._jobs.put(_Job(work, future))
         return future
 
-    def _write(self) -> None:
-        connection = self._connect()
+    def _write(self, connection: sqlite3.Connection) -> None:
         running = True
         while running:
             jobs: list[_Job] = []

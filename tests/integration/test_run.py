@@ -22,6 +22,7 @@ from PIL import Image
 from support import world as worlds
 
 from matchers.errors import RollbackRefused, SetAltered
+from matchers.indicators import build
 from pipeline import keys, read, run, scan, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import (
@@ -29,6 +30,7 @@ from pipeline.errors import (
     RunInterrupted,
     RunRefused,
     SourceRefused,
+    VerificationRefused,
     VerificationUnreachable,
 )
 from pipeline.rpc.sluis.verification.v1 import candidate_service_pb2, review_service_pb2
@@ -139,7 +141,6 @@ def test_a_complete_run_leaves_no_list_of_items_and_is_not_run_again(world, veri
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         ".lock", "run.json", "report.json", "failed.parquet",
     }  # fmt: skip
-    shutil.rmtree(source)
     assert world.scan(source, config, tmp_path / "run") == report
 
 
@@ -257,7 +258,7 @@ def test_a_candidate_that_verification_rejects_fails_its_item_by_name(
             candidate_service_pb2.CandidateResult(
                 candidate_id=c.candidate_id,
                 outcome=candidate_service_pb2.SUBMIT_OUTCOME_REJECTED,
-                reject_reason=candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
+                reject_reason=candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT,
             )
             for c in candidates
         ]
@@ -265,7 +266,7 @@ def test_a_candidate_that_verification_rejects_fails_its_item_by_name(
     monkeypatch.setattr(Emitter, "send", reject)
     report = world.scan(uploads(tmp_path / "u"), world.config(verification), tmp_path / "run")
     assert report["tally"]["candidate"] == 0
-    assert report["tally"]["failed"]["emit: key_unknown"] == 3
+    assert report["tally"]["failed"]["emit: share_conflict"] == 3
 
 
 def test_a_bad_manifest_is_refused_before_anything_is_opened(
@@ -512,18 +513,82 @@ def test_new_material_is_released_only_after_two_distinct_hits_of_one_account(
 
 def test_two_sets_of_new_material_in_one_scan_are_refused(world, tmp_path):
     """A near-duplicate listed in both would count as two distinct hits."""
-    config = dataclasses.replace(
-        world.config("127.0.0.1:9", "new", order=new_order()),
-        sets=(world.sets["new"], world.sets["new"]),
+    data, _ = build.from_images(world.folder / "listed", 50)
+    world.add_set("new-2", "new", data)
+    order = worlds.make_order(
+        kinds=["new"], media=["image"], prior_known_order="K", indicator_sets=["new", "new-2"]
     )
+    config = world.config("127.0.0.1:9", "new", "new-2", order=order)
     with pytest.raises(OrderRefused, match="both of kind new"):
         world.scan(uploads(tmp_path / "u"), config, tmp_path / "run")
+    twice = world.config("127.0.0.1:9", "new", "new", order=order)
+    with pytest.raises(OrderRefused, match="given twice"):
+        world.scan(tmp_path / "u", twice, tmp_path / "run-2")
+
+
+def test_keys_that_do_not_fit_the_service_leave_the_run_unfinished(
+    world, verification, tmp_path, monkeypatch
+):
+    """A wrong verifier key would fail every candidate: the run stops, resumable, not complete."""
+    source = uploads(tmp_path / "u")
+    config = world.config(verification)
+    monkeypatch.setattr(keys, "key_id", lambda _key: "0" * 16)
+    with pytest.raises(VerificationRefused, match=r"verifier\.pub"):
+        world.scan(source, config, tmp_path / "run")
+    monkeypatch.undo()
+    assert counts(world.scan(source, config, tmp_path / "run")) == EXPECTED
+
+
+def test_another_batch_size_on_resume_changes_no_count(world, verification, tmp_path):
+    """A resumed run keeps its batches, whatever the second command says."""
+    source = uploads(tmp_path / "u")
+    config = world.config(verification)
+
+    def stop_early(progress: run.Progress) -> None:
+        if progress.tally.rows:
+            scan.STOP.set()
+
+    try:
+        with pytest.raises(RunInterrupted):
+            world.scan(
+                source, config, tmp_path / "run", batch_rows=2, chunk_rows=8, listener=stop_early
+            )
+    finally:
+        scan.STOP.clear()
+    report = world.scan(source, config, tmp_path / "run", batch_rows=5, chunk_rows=3)
+    assert counts(report) == EXPECTED
+
+
+def test_a_folder_of_other_things_is_no_run_folder(world, tmp_path):
+    """Nothing of the user's is overwritten or removed."""
+    mine = tmp_path / "mine"
+    (mine / "chunks").mkdir(parents=True)
+    (mine / "chunks" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunRefused, match="other things than a run"):
+        world.scan(uploads(tmp_path / "u"), world.config("127.0.0.1:9"), mine)
+    assert (mine / "chunks" / "thesis.txt").read_text() == "years of work"
+
+
+def test_run_and_keys_inside_the_source_are_refused(world, tmp_path):
+    """Our own files are no hosted content."""
+    source = uploads(tmp_path / "u")
+    with pytest.raises(RunRefused, match="lies inside"):
+        world.scan(source, world.config("127.0.0.1:9"), source / "run")
+
+
+def test_a_complete_run_of_something_else_is_no_success(world, verification, tmp_path):
+    """A fixed run folder must not make tonight's scan look done."""
+    config = world.config(verification)
+    world.scan(uploads(tmp_path / "u"), config, tmp_path / "run")
+    with pytest.raises(RunRefused, match="another source"):
+        world.scan(uploads(tmp_path / "other"), config, tmp_path / "run")
+    changed = world.config(verification, order=worlds.make_order(reasons="others"))
+    with pytest.raises(RunRefused, match="another order sha256"):
+        world.scan(tmp_path / "u", changed, tmp_path / "run")
 
 
 def test_an_older_or_altered_set_is_refused_even_in_another_run(world, verification, tmp_path):
     """The version ledger outlives runs: rollback and silent change are refused."""
-    from matchers.indicators import build
-
     source = uploads(tmp_path / "u")
     data, _ = build.from_images(world.folder / "listed", 50)
     sets = {
@@ -605,8 +670,6 @@ def test_twenty_of_two_hundred_photographs_are_found_and_no_other(tmp_path):
         buffer = io.BytesIO()
         Image.open(photo).convert("RGB").save(buffer, "JPEG", quality=50)
         (pictures / photo.name).write_bytes(buffer.getvalue())
-    from matchers.indicators import build
-
     world.sets.clear()
     world.add_set("exact-photos", "known", build.from_images(pictures, 50)[0], set_id="known")
     with worlds.verification(world, tmp_path / "store.sqlite3") as address:

@@ -28,6 +28,7 @@ DOCUMENTED_REASONS = frozenset(
         "too_many_bytes",
         "unrecognised_format",
         "too_many_pixels",
+        "too_many_scans",
         "truncated",
         "corrupt",
         "out_of_memory",
@@ -829,3 +830,12 @@ def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(24))) == [True] * 24
     assert together == [1] * 24
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    """Each scan costs a pass over the whole picture: a small file must not cost minutes."""
+    blob = store(smooth(60, 80), "JPEG", progressive=True)
+    last = blob.rindex(b"\xff\xda")
+    bomb = blob[:last] + blob[last:-2] * (limits.MAX_JPEG_SCANS + 1) + blob[-2:]
+    assert reason_of(bomb) == "too_many_scans"
+    assert images.decode(blob).shape == (60, 80, 3)
