@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import io
+import logging
 import os
 import statistics
 import sys
@@ -33,6 +34,7 @@ from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
 from pipeline import keys, order, run, scan
 from pipeline.emit import Emitter
+from pipeline.rpc import candidates as messages
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.sources import Declared
 from pipeline.verification import service
@@ -158,17 +160,16 @@ def candidates(folder: Path, count: int, label: str) -> list[candidate_pb2.Candi
         released_at_once=True,
     )
     sealed = service_.seal(hit, b"payload")
-    return [
-        candidate_pb2.Candidate(
-            candidate_id=f"{label}{number:014d}".encode()[:16],
-            context=candidate_pb2.Context(
-                order_id=sealed.context.order_id, policy_id=sealed.context.policy_id
-            ),
-            verifier_key_id=sealed.verifier_key_id,
-            direct=candidate_pb2.DirectSeal(ciphertext=sealed.ciphertext),
-        )
-        for number in range(count)
-    ]
+    template = messages.to_message(
+        sealed.candidate_id, sealed.context, 20_000, sealed.verifier_key_id, sealed.seal
+    )
+    many = []
+    for number in range(count):
+        one = candidate_pb2.Candidate()
+        one.CopyFrom(template)
+        one.candidate_id = f"{label}{number:014d}".encode()[:16]
+        many.append(one)
+    return many
 
 
 def bench_store(folder: Path, address: str) -> None:
@@ -252,6 +253,7 @@ def serve(folder: Path, started: list[int], ready: threading.Event) -> None:
 
 def main() -> None:
     """Run every benchmark."""
+    logging.disable(logging.WARNING)  # Beam tells of clients it lacks
     photos = sorted((Path(sys.argv[1]) if len(sys.argv) > 1 else PHOTOS).glob("*.jpg"))
     blobs = [photo.read_bytes() for photo in photos]
     pixels = statistics.mean(image.width * image.height for image in map(Image.open, photos))

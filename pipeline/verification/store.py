@@ -162,7 +162,9 @@ class Store:
         finally:
             connection.close()
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_JOBS)
-        self._writer = threading.Thread(target=self._write, name="store-writer", daemon=True)
+        self._writer = threading.Thread(
+            target=self._write, args=(self._connect(),), name="store-writer", daemon=True
+        )
         self._writer.start()
 
     def close(self) -> None:
@@ -246,6 +248,8 @@ class Store:
 
     def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
         future: Future[T] = Future()
+        if not self._writer.is_alive():
+            raise StoreRefused(f"{self._path}: the store is closed")
         self._jobs.put(_Job(work, future))
         return future
 
