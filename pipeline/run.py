@@ -51,6 +51,9 @@ from pipeline.sources import Declared, Snapshot
 
 FORMAT: Final = "sluis-run/1"
 POLL_SECONDS: Final = 0.2
+_FIRST_FILES: Final = {".lock", "items.parquet", "items.parquet.new", "run.json.new"}
+"""What a run that was killed before its run.json may have left."""
+
 DEFAULT_CHUNK_ROWS: Final = 8_192
 
 
@@ -344,8 +347,8 @@ def _snapshot(
 
 def _check_folder(source: Path, run_folder: Path, config: ScanConfig) -> None:
     """A run folder is new, empty or a run's; and neither it nor a key is what is to be scanned."""
-    others = {entry.name for entry in run_folder.iterdir()} - {".lock"}
-    if others and read_json(run_folder / "run.json") is None and "items.parquet" not in others:
+    others = {entry.name for entry in run_folder.iterdir()} - _FIRST_FILES
+    if others and read_json(run_folder / "run.json") is None:
         raise RunRefused(f"{run_folder} holds other things than a run: name a new folder")
     for inner in (run_folder, config.key_folder):
         if source.is_dir() and inner.resolve().is_relative_to(source.resolve()):
