@@ -125,10 +125,12 @@ class Scanner:
         exact = min(found, key=self._preference, default=None)
         if exact is not None and self._kind(exact) != "new":
             return Examined(unit, exact=exact)
-        if not self._perceptual and media != "video":
+        if media == "video" and exact is None:
+            raise DecodeError("video_not_supported")
+        if media == "video" or not self._perceptual:
             return Examined(unit, exact=exact)
         try:
-            code, quality = _perceptual_code(media, content)
+            code, quality = pdq.hash_blob(content)
         except DecodeError:
             if exact is None:
                 raise
@@ -208,11 +210,3 @@ class Scanner:
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
-
-
-def _perceptual_code(
-    media: Media | None, content: bytes
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint8]], int]:
-    if media == "video":
-        raise DecodeError("video_not_supported")
-    return pdq.hash_blob(content)

@@ -33,6 +33,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from matchers import limits
 from matchers.errors import MatcherError
 from pipeline.errors import SluisError
 
@@ -403,11 +404,14 @@ def indicators_build(
         ),
     ] = None,
     radius_bits: Annotated[
-        int, typer.Option(min=0, max=64, help="Hamming radius of a pdq set, inclusive.")
-    ] = 31,
+        int,
+        typer.Option(
+            min=0, max=limits.MAX_RADIUS_BITS, help="Hamming radius of a pdq set, inclusive."
+        ),
+    ] = limits.PDQ_RADIUS_BITS,
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
-    ] = 50,
+    ] = limits.PDQ_MIN_QUALITY,
     clusters_from: Annotated[
         Optional[Path],
         typer.Option(

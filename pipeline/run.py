@@ -198,9 +198,9 @@ def _run_chunk(
                 listener(progress)
         except BaseException:
             scan.STOP.set()  # nothing goes on behind a run that has ended
-            raise
-        finally:
             thread.join()
+            scan.STOP.clear()
+            raise
         counted.look()
         if failure:
             raise _cause(failure[0], run_folder) from failure[0]

@@ -28,7 +28,7 @@ RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
 _SCHEMA_VERSION: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE candidate (
-  sequence        INTEGER PRIMARY KEY AUTOINCREMENT,
+  sequence        INTEGER UNIQUE,    -- given on release: what waits leaves no gap to be seen
   candidate_id    BLOB NOT NULL UNIQUE CHECK (length(candidate_id) = 16),
   message         BLOB NOT NULL,     -- the sealed Candidate as it arrived
   released        BLOB,              -- the same with a direct seal, once its group is open
@@ -178,7 +178,8 @@ class Store:
         """Keep released candidates.
 
         Args:
-            candidates: (candidate_id, message); the first message of an id wins.
+            candidates: (candidate_id, message); the first message of an id wins, but for one that
+                waits: a user has notified that item since, which releases it.
 
         Returns:
             For each whether it is new; resolved once durable.
@@ -188,9 +189,7 @@ class Store:
             now = int(self._clock())
             return [
                 connection.execute(
-                    "INSERT INTO candidate (candidate_id, message, state, received_at) "
-                    "VALUES (?, ?, ?, ?) ON CONFLICT (candidate_id) DO NOTHING",
-                    (candidate_id, message, RELEASED, now),
+                    _INSERT_RELEASED, (candidate_id, message, RELEASED, now)
                 ).rowcount
                 == 1
                 for candidate_id, message in candidates
@@ -358,6 +357,17 @@ _SELECT: Final = (
     "decided_at, group_ref FROM candidate LEFT JOIN verdict USING (candidate_id) "
     "LEFT JOIN hit_group USING (group_tag)"
 )
+_NEXT: Final = "(SELECT coalesce(max(sequence), 0) + 1 FROM candidate)"
+_INSERT_RELEASED: Final = (
+    "INSERT INTO candidate (sequence, candidate_id, message, state, received_at) "  # noqa: S608
+    f"VALUES ({_NEXT}, ?, ?, ?, ?) ON CONFLICT (candidate_id) DO UPDATE "
+    "SET sequence = excluded.sequence, released = excluded.message, state = excluded.state "
+    "WHERE state = 'held'"
+)
+_RELEASE: Final = (
+    f"UPDATE candidate SET sequence = {_NEXT}, state = 'released', released = ? "  # noqa: S608
+    "WHERE candidate_id = ? AND state = 'held'"
+)
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
 
@@ -415,8 +425,7 @@ def _open_group(connection: sqlite3.Connection, tag: bytes, now: int) -> None:
     )
     for candidate_id, message in opened.messages.items():
         connection.execute(
-            "UPDATE candidate SET state = 'released', released = ? "
-            "WHERE candidate_id = ? AND state = 'held'",
+            _RELEASE,
             (message, candidate_id),
         )
     for candidate_id in opened.bad:

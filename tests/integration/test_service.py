@@ -445,3 +445,26 @@ def test_grouped_by_material_two_accounts_with_distinct_files_open(world, verifi
     assert len(seen(world, verification)) == 3  # b of x and a of y differ in both; a of x joins
     emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
     assert len(seen(world, verification)) == 3
+
+
+def test_a_notice_releases_a_hit_that_was_held_before(world, verification, emitter):
+    """A user's notice may come after the first scan; the next scan then releases that hit alone."""
+    held, other = waiting(world, "a", b"1"), waiting(world, "z", b"9", "lonely")
+    notified = sealed(world, "a", indicator=b"1")
+    assert notified.candidate_id == held.candidate_id
+    outcomes = [r.outcome for r in emitter.send([held, other])]
+    outcomes += [emitter.send([one])[0].outcome for one in (notified, notified, held)]
+    assert outcomes == [ACCEPTED, ACCEPTED, ACCEPTED, DUPLICATE, DUPLICATE]
+    (item,) = seen(world, verification)
+    assert item.candidate == notified
+
+
+def test_the_sequence_of_released_candidates_betrays_no_held_one(world, verification, emitter):
+    """Sequences have no gaps, and a group released late comes after what a reviewer has seen."""
+    emitter.send([waiting(world, "a", b"1"), sealed(world, "b"), waiting(world, "q", b"1", "w")])
+    emitter.send([sealed(world, "c")])
+    assert [item.sequence for item in seen(world, verification)] == [1, 2]
+    emitter.send([waiting(world, "d", b"2")])
+    items = seen(world, verification)
+    assert [item.sequence for item in items] == [1, 2, 3, 4]
+    assert all(item.group_ref for item in items[2:])

@@ -102,7 +102,7 @@ class ReviewItem(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     GROUP_REF_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Position in order of arrival; the cursor of ListCandidates."""
+    """Position in order of release, without gaps; the cursor of ListCandidates."""
     state: Global___CandidateState.ValueType
     group_ref: _builtins.bytes
     """Random, the same for all candidates that were opened together; empty for those released at
@@ -142,7 +142,7 @@ class ListCandidatesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
-    """Only items that arrived after this sequence; 0 for all."""
+    """Only items released after this sequence; 0 for all."""
     page_size: _builtins.int
     """1 to 1000; 0 means 100."""
     state: Global___CandidateState.ValueType

@@ -61,7 +61,7 @@ class ReviewServiceServicer:
     """
 
     def ListCandidates(self, request, context):
-        """Lists released candidates in order of arrival.
+        """Lists released candidates in order of release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

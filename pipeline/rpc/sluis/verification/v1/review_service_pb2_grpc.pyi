@@ -37,7 +37,7 @@ class ReviewServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ReviewServiceAsyncStub: ...
     ListCandidates: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.ListCandidatesRequest, _review_service_pb2.ListCandidatesResponse]
-    """Lists released candidates in order of arrival."""
+    """Lists released candidates in order of release."""
     GetCandidate: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.GetCandidateRequest, _review_service_pb2.GetCandidateResponse]
     """Returns one released candidate with its seal. NOT_FOUND if there is none."""
     RecordVerdict: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.RecordVerdictRequest, _review_service_pb2.RecordVerdictResponse]
@@ -54,7 +54,7 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListCandidates: _aio.UnaryUnaryMultiCallable[_review_service_pb2.ListCandidatesRequest, _review_service_pb2.ListCandidatesResponse]  # type: ignore[assignment]
-    """Lists released candidates in order of arrival."""
+    """Lists released candidates in order of release."""
     GetCandidate: _aio.UnaryUnaryMultiCallable[_review_service_pb2.GetCandidateRequest, _review_service_pb2.GetCandidateResponse]  # type: ignore[assignment]
     """Returns one released candidate with its seal. NOT_FOUND if there is none."""
     RecordVerdict: _aio.UnaryUnaryMultiCallable[_review_service_pb2.RecordVerdictRequest, _review_service_pb2.RecordVerdictResponse]  # type: ignore[assignment]
@@ -74,7 +74,7 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _review_service_pb2.ListCandidatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_review_service_pb2.ListCandidatesResponse, _abc.Awaitable[_review_service_pb2.ListCandidatesResponse]]:
-        """Lists released candidates in order of arrival."""
+        """Lists released candidates in order of release."""
 
     @_abc_1.abstractmethod
     def GetCandidate(
