@@ -113,16 +113,7 @@ class Scanner:
             # Also for exact lists: what is not visual stays unmatched, whatever it is called.
             raise DecodeError("unrecognised_format" if content else "empty")
         unit = hashlib.sha256(content).digest()
-        found: list[Hit] = []
-        values = {"sha256": unit}
-        for number, indicators in self._digests:
-            algorithm = indicators.manifest.algorithm
-            if algorithm not in values:
-                values[algorithm] = digests.digest(content, algorithm)
-            row = indicators.exact.find(values[algorithm]) if indicators.exact else None
-            if row is not None:
-                found.append(Hit(number, row, algorithm, 0, None, unit))
-        exact = min(found, key=self._preference, default=None)
+        exact = self._exact(content, unit)
         if exact is not None and self._kind(exact) != "new":
             return Examined(unit, exact=exact)
         if media == "video" and exact is None:
@@ -192,6 +183,19 @@ class Scanner:
         for (row, _), result in zip(readable, self.match([e for _, e in readable]), strict=True):
             results[row] = result
         return results
+
+    def _exact(self, content: bytes, unit: bytes) -> Hit | None:
+        """The best match among the digest sets; each digest is computed once."""
+        found: list[Hit] = []
+        values = {"sha256": unit}
+        for number, indicators in self._digests:
+            algorithm = indicators.manifest.algorithm
+            if algorithm not in values:
+                values[algorithm] = digests.digest(content, algorithm)
+            row = indicators.exact.find(values[algorithm]) if indicators.exact else None
+            if row is not None:
+                found.append(Hit(number, row, algorithm, 0, None, unit))
+        return min(found, key=self._preference, default=None)
 
     def _examine_url(self, url: str) -> Examined:
         unit = hashlib.sha256(urls.canonicalise(url).encode()).digest()
