@@ -51,6 +51,3 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
-
-FLAT_INDEX_MAX_CODES: Final = 4_096
-"""Sets up to this size are served by the flat FAISS index: building tables does not pay."""

@@ -1,20 +1,21 @@
 """Exact radius search over 256-bit codes: build, save, open memory-mapped, search.
 
-Small sets are scanned by FAISS; larger ones are served by 16 tables (see `_kernels`). Both give
-**every** indicator within the radius.
-
-A saved index is a folder of plain .npy arrays and `header.json`, which carries the format version
-and a SHA-256 of each array. Nothing in it is ever unpickled.
+A backend does the search; whichever it is, every code within the radius is found. A saved index is
+a folder of plain .npy arrays and `header.json`, which carries the format, the backend, its
+parameters and a SHA-256 of each array. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +23,21 @@ import numpy.typing as npt
 from matchers import limits
 from matchers.errors import IndexFormatError
 from matchers.files import sha256_file
-from matchers.hamming import _kernels
+from matchers.hamming import mih
+from matchers.hamming._kernels.hits import MAX_QUERIES
+from matchers.hamming.backend import BACKENDS, Backend, BackendName
 from matchers.hamming.flat import FlatIndex
+from matchers.hamming.mih import MultiIndex
 
-FORMAT: Final = "sluis-hamming-index/1"
-_ARRAYS: Final = ("codes", "starts", "postings")
-_FIRST_CAPACITY: Final = 4_096  # hits; grows as needed
+FORMAT: Final = "sluis-hamming-index/2"
+
+_NONE: Final = np.empty(0, np.int64)
+_NONE.setflags(write=False)
+
+_ARRAYS: Final = {"faiss": ("codes",), "mih": mih.ARRAYS}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Matches:
     """Pairs within the radius, ordered by query, then distance, then indicator.
 
@@ -47,57 +54,90 @@ class Matches:
     def __len__(self) -> int:
         return len(self.query)
 
+    @classmethod
+    def of(cls, hits: npt.NDArray[np.uint64]) -> Self:
+        """Sort and take apart hits of `_kernels.hits`: their order is that of the numbers."""
+        if len(hits) == 0:
+            return cls(_NONE, _NONE, _NONE)
+        hits = np.sort(hits)
+        low = np.uint64(0xFFFF_FFFF)
+        return cls(
+            (hits >> np.uint64(41)).astype(np.int64),
+            (hits & low).astype(np.int64),
+            (hits >> np.uint64(32) & np.uint64(0x1FF)).astype(np.int64),
+        )
+
 
 class HammingIndex:
     """Immutable index over n codes of 256 bits."""
 
-    def __init__(
-        self,
-        codes: npt.NDArray[np.uint8],
-        starts: npt.NDArray[np.uint32],
-        postings: npt.NDArray[np.uint32],
-    ) -> None:
-        """Wrap finished arrays; use `build` or `open`."""
-        self._codes = codes
-        self._starts = starts
-        self._postings = postings
-        self._flat = FlatIndex(codes) if len(codes) <= limits.FLAT_INDEX_MAX_CODES else None
+    def __init__(self, backend: Backend) -> None:
+        """Search with a finished backend; use `build` or `open`."""
+        self._backend = backend
 
     def __len__(self) -> int:
-        return len(self._codes)
+        return len(self._backend)
 
     @property
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """What was indexed: uint8 [n, 32]."""
-        return self._codes
+    def backend(self) -> str:
+        """Name of the backend: `faiss` or `mih`."""
+        return self._backend.name
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        return sum(array.nbytes for array in self._backend.arrays.values())
 
     @classmethod
-    def build(cls, codes: npt.NDArray[np.uint8]) -> Self:
+    def build(
+        cls,
+        codes: npt.NDArray[np.uint8],
+        backend: BackendName = "auto",
+        *,
+        threads: int | None = None,
+    ) -> Self:
         """Index `codes`.
 
         Args:
             codes: uint8 [n, 32]; n may be 0. Rows may repeat: each is an indicator of its own.
+            backend: `mih`, our multi-index hashing; `faiss`, its flat index; `auto` takes `mih`,
+                which was faster at every size and radius measured (docs/benchmarks.md).
+            threads: how many tables are in the making at once; None = one for each core.
 
         Raises:
-            ValueError: for another shape or dtype.
+            ValueError: for another shape, dtype or backend.
         """
         codes = np.ascontiguousarray(_check_codes(codes, "codes"))
-        small = len(codes) <= limits.FLAT_INDEX_MAX_CODES
-        n = 0 if small else len(codes)
-        starts = np.zeros((0 if small else _kernels.WORDS, _kernels.BUCKETS + 1), np.uint32)
-        postings = np.empty((len(starts), n), np.uint32)
-        if not small:
-            _kernels.build_tables(codes.view(np.uint16), starts, postings)
-        return cls(codes, starts, postings)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}: give one of {', '.join(BACKENDS)}")
+        if backend == "faiss":
+            return cls(FlatIndex(codes))
+        return cls(MultiIndex.build(codes, threads or os.cpu_count() or 1))
+
+    def holds(self, codes: npt.NDArray[np.uint8]) -> bool:
+        """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row."""
+        return self._backend.holds(np.ascontiguousarray(_check_codes(codes, "codes")))
+
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """What was indexed: uint8 [n, 32], made anew at each call."""
+        return self._backend.codes()
 
     def search(
-        self, queries: npt.NDArray[np.uint8], radius: int = limits.PDQ_RADIUS_BITS
+        self,
+        queries: npt.NDArray[np.uint8],
+        radius: int = limits.PDQ_RADIUS_BITS,
+        *,
+        threads: int = 1,
     ) -> Matches:
         """Find every indicator within `radius` bits of each query.
+
+        Many queries in one call cost far less each than one by one (docs/index.md). The GIL is
+        released while the search runs.
 
         Args:
             queries: uint8 [m, 32].
             radius: Hamming distance in bits, inclusive, 0 to `limits.MAX_RADIUS_BITS`.
+            threads: how many share the work.
 
         Raises:
             ValueError: for another shape, dtype or radius.
@@ -105,58 +145,40 @@ class HammingIndex:
         queries = np.ascontiguousarray(_check_codes(queries, "queries"))
         if not 0 <= radius <= limits.MAX_RADIUS_BITS:
             raise ValueError(f"radius is {radius} bits: give 0 to {limits.MAX_RADIUS_BITS}")
-        if self._flat is not None:
-            query, indicator, distance = self._flat.search(queries, radius)
-        else:
-            hits = self._search_tables(queries, radius)
-            query, indicator, distance = hits[:, 0], hits[:, 1], hits[:, 2]
-        order = np.lexsort((indicator, distance, query))
-        return Matches(query[order], indicator[order], distance[order])
-
-    def _search_tables(self, queries: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.int64]:
-        flips = _kernels.flips_within(radius // 16)
-        parts: list[npt.NDArray[np.int64]] = []
-        capacity = _FIRST_CAPACITY
-        first = 0
-        while first < len(queries):
-            buffer = np.empty((capacity, 3), np.int64)
-            filled, following = _kernels.search(
-                self._codes.view(np.uint16),
-                self._codes.view(np.uint64),
-                self._starts,
-                self._postings,
-                queries.view(np.uint16),
-                queries.view(np.uint64),
-                flips,
-                radius,
-                first,
-                buffer,
-            )
-            parts.append(buffer[:filled].copy())
-            if following == first:  # one query alone overflowed the buffer
-                capacity *= 4
-            first = following
-        return np.concatenate(parts) if parts else np.empty((0, 3), np.int64)
+        if len(queries) <= MAX_QUERIES:
+            return Matches.of(self._backend.search(queries, radius, threads))
+        parts = [
+            self.search(queries[first : first + MAX_QUERIES], radius, threads=threads)
+            for first in range(0, len(queries), MAX_QUERIES)
+        ]
+        return Matches(
+            np.concatenate([part.query + k * MAX_QUERIES for k, part in enumerate(parts)]),
+            np.concatenate([part.indicator for part in parts]),
+            np.concatenate([part.distance for part in parts]),
+        )
 
     def save(self, folder: Path | str) -> None:
         """Write the index as `folder`, whole or not at all.
 
         Raises:
-            FileExistsError: if `folder` exists.
+            FileExistsError: the folder exists; a saved index is never changed.
         """
         folder = Path(folder)
         if folder.exists():
-            raise FileExistsError(f"{folder} exists: remove it or choose another folder")
+            raise FileExistsError(f"{folder} exists: remove it or choose another")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".index-") as made:
             unfinished = Path(made) / "index"
             unfinished.mkdir()
-            digests = {}
-            for name in _ARRAYS:
-                path = unfinished / f"{name}.npy"
-                np.save(path, getattr(self, f"_{name}"), allow_pickle=False)
-                digests[name] = sha256_file(path)
-            header = {"format": FORMAT, "codes": len(self), "sha256": digests}
+            for name, array in self._backend.arrays.items():
+                np.save(unfinished / f"{name}.npy", array, allow_pickle=False)
+            header = {
+                "format": FORMAT,
+                "backend": self._backend.name,
+                "codes": len(self),
+                **self._backend.parameters,
+                "sha256": _digests(unfinished, _ARRAYS[self._backend.name]),
+            }
             (unfinished / "header.json").write_text(json.dumps(header, indent=2) + "\n")
             try:
                 os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
@@ -164,12 +186,13 @@ class HammingIndex:
                 raise FileExistsError(f"{folder} exists") from None
 
     @classmethod
-    def open(cls, folder: Path | str, *, verify: bool = True) -> Self:
-        """Open a saved index memory-mapped, read-only.
+    def open(cls, folder: Path | str, *, verify: bool = True, prefault: bool = False) -> Self:
+        """Open a saved index memory-mapped: processes of a machine share its pages.
 
         Args:
             folder: what `save` wrote.
             verify: hash every array first. Skip it only for files that no one else can write.
+            prefault: bring every page in now, so that the first searches do not wait for the disk.
 
         Raises:
             IndexFormatError: not an index, another format version, or altered.
@@ -182,29 +205,50 @@ class HammingIndex:
                     f"{folder} has index format {header.get('format')!r}, this version reads "
                     f"{FORMAT!r}: build the index again"
                 )
-            for name in _ARRAYS:
-                if verify and sha256_file(folder / f"{name}.npy") != header["sha256"][name]:
-                    raise IndexFormatError(
-                        f"{folder}/{name}.npy is not what was saved: build the index again"
-                    )
-            codes, starts, postings = (
-                np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-                for name in _ARRAYS
-            )
-            _check_codes(codes, "codes")
-            small = len(codes) <= limits.FLAT_INDEX_MAX_CODES
-            expected = (0, 0) if small else (_kernels.WORDS, len(codes))
-            if (
-                len(codes) != header["codes"]
-                or starts.shape != (expected[0], _kernels.BUCKETS + 1)
-                or postings.shape != expected
-                or starts.dtype != np.uint32
-                or postings.dtype != np.uint32
-            ):
-                raise IndexFormatError(f"{folder} has arrays of the wrong shape: build it again")
+            names = _ARRAYS[header["backend"]]
+            if verify:
+                for name, digest in _digests(folder, names).items():
+                    if digest != header["sha256"][name]:
+                        raise IndexFormatError(
+                            f"{folder}/{name}.npy is not what was saved: build the index again"
+                        )
+            arrays = {
+                # "c": private to this process, so that no one can change the file through it
+                name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+                for name in names
+            }
+            if prefault:
+                for array in arrays.values():
+                    _bring_in(array)
+            return cls(_backend(header, arrays))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise IndexFormatError(f"{folder} is not a saved index: {error}") from error
-        return cls(codes, starts, postings)
+
+
+def _backend(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Backend:
+    codes = header["codes"]
+    if not isinstance(codes, int) or isinstance(codes, bool) or codes < 0:
+        raise ValueError(f"the header says it has {codes!r} codes")
+    if header["backend"] == "mih":
+        return MultiIndex(arrays, codes, header["seed"])
+    if len(_check_codes(arrays["codes"], "codes")) != codes:
+        raise ValueError("codes of another number than the header says")
+    return FlatIndex(arrays["codes"])
+
+
+def _digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """SHA-256 of each array's file, all at once: hashing releases the GIL."""
+    with ThreadPoolExecutor(len(names)) as pool:
+        hashed = pool.map(lambda name: sha256_file(folder / f"{name}.npy"), names)
+        return dict(zip(names, hashed, strict=True))
+
+
+def _bring_in(array: npt.NDArray[Any]) -> None:
+    """Read one byte of every page, the kernel told beforehand."""
+    mapped = getattr(array, "_mmap", None)  # an empty array has none
+    if mapped is not None and hasattr(mmap, "MADV_WILLNEED"):
+        mapped.madvise(mmap.MADV_WILLNEED)
+    array.reshape(-1).view(np.uint8)[:: mmap.PAGESIZE].max(initial=0)
 
 
 def _check_codes(codes: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint8]:

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,9 +186,11 @@ def _radius_index(
     place = index_folder / manifest.data_sha256
     with contextlib.suppress(IndexFormatError):
         kept = HammingIndex.open(place)
-        if np.array_equal(kept.codes, values):  # the signature covers the values, not the index
+        if kept.holds(values):  # the signature covers the values, not the index
             return kept
     index = HammingIndex.build(values)
+    # Damaged, of an older format or of other codes. Whoever has it open keeps what it has mapped.
+    shutil.rmtree(place, ignore_errors=True)
     with contextlib.suppress(FileExistsError):
         index.save(place)
     return index

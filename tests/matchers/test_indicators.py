@@ -24,7 +24,7 @@ from matchers.errors import (
     SignatureRefused,
 )
 from matchers.files import write_json
-from matchers.hamming import HammingIndex
+from matchers.hamming import HammingIndex, mih
 from matchers.indicators import Manifest, VersionLedger, build, load
 from matchers.indicators.manifest import (
     KINDS,
@@ -771,10 +771,10 @@ def no_building(monkeypatch):
     return forbid
 
 
-@pytest.fixture(params=["flat", "tables"])
+@pytest.fixture(params=["codes only", "tables"])
 def sizes(request, monkeypatch):
-    """Both kinds of radius index, on a small set."""
-    monkeypatch.setattr(limits, "FLAT_INDEX_MAX_CODES", 100 if request.param == "flat" else 2)
+    """A radius index without tables, and one with."""
+    monkeypatch.setattr(mih, "TABLES_FROM_CODES", 100 if request.param == "codes only" else 2)
 
 
 def test_a_saved_index_is_opened_by_the_next_load(folder, tmp_path, no_building, sizes):
@@ -784,7 +784,7 @@ def test_a_saved_index_is_opened_by_the_next_load(folder, tmp_path, no_building,
     assert [p.name for p in indexes.iterdir()] == [first.manifest.data_sha256]
     no_building()
     second = load(folder, TRUSTED, today=TODAY, index_folder=indexes)
-    assert isinstance(second.perceptual._codes, np.memmap)
+    assert isinstance(second.perceptual._backend.arrays["blocks"], np.memmap)
     assert len(second.perceptual) == 5
 
 
@@ -802,13 +802,14 @@ def test_a_damaged_saved_index_is_not_used(folder, tmp_path, sizes):
     """An altered index is built again from the verified data."""
     indexes = tmp_path / "indexes"
     first = load(folder, TRUSTED, today=TODAY, index_folder=indexes)
-    path = indexes / first.manifest.data_sha256 / "codes.npy"
+    path = indexes / first.manifest.data_sha256 / "blocks.npy"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     again = load(folder, TRUSTED, today=TODAY, index_folder=indexes)
-    np.testing.assert_array_equal(again.perceptual._codes, first.perceptual._codes)
+    np.testing.assert_array_equal(again.perceptual.codes(), first.perceptual.codes())
     held = np.frombuffer(b"".join(values("pdq")), np.uint8).reshape(5, 32)
+    assert HammingIndex.open(path.parent).holds(held)  # and put in the damaged one's place
     assert again.perceptual.search(held, 0).indicator.tolist() == list(range(5))
 
 
