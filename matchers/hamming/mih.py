@@ -112,10 +112,8 @@ class MultiIndex:
     def build(cls, codes: U8, threads: int = 1, seed: int = PERMUTATION_SEED) -> Self:
         """Index codes (uint8 [n, 32]) with `threads` tables in the making at once."""
         n = len(codes)
-        permuted = np.empty((n, 4), np.uint64)
-        permute.permute(codes.view(np.uint64), _spread_table(seed), permuted)
-        blocks = np.zeros((-(-n // permute.BLOCK), 4, permute.BLOCK), np.uint64)
-        permute.into_blocks(permuted, blocks)
+        blocks = np.empty((-(-n // permute.BLOCK), 4, permute.BLOCK), np.uint64)
+        permute.into_blocks(codes.view(np.uint64), _spread_table(seed), blocks)
         bits = key_bits(n)
         tabled = n >= TABLES_FROM_CODES
         count = tables.TABLES if tabled else 0
@@ -124,12 +122,12 @@ class MultiIndex:
         starts = np.empty(count * keys, np.uint32)
         fingerprints = _on_cache_line(count * n + tables.PADDING * tabled)
         rows = np.zeros(count * row_words, np.uint64)
-        words = permuted.view(np.uint16)
 
         def fill(table: int) -> None:
             unpacked = np.empty(n, np.uint32)
             tables.build_table(
-                words,
+                blocks,
+                n,
                 table,
                 bits,
                 starts[table * keys : (table + 1) * keys],
@@ -146,9 +144,8 @@ class MultiIndex:
         """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row."""
         if len(codes) != len(self):
             return False
-        permuted = self._permuted(codes.view(np.uint64))
-        blocks = np.zeros_like(self._tables.blocks)
-        permute.into_blocks(permuted, blocks)
+        blocks = np.empty_like(self._tables.blocks)
+        permute.into_blocks(codes.view(np.uint64), self._tables.spread, blocks)
         return np.array_equal(blocks, self._tables.blocks)
 
     def codes(self) -> U8:

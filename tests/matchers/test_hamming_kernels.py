@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.settings import SEEDED
 
 from matchers.hamming import thresholds
-from matchers.hamming._kernels import lanes, tables
+from matchers.hamming._kernels import lanes, permute, tables
 
 words_apart = st.lists(st.integers(0, 16), min_size=16, max_size=16)
 
@@ -76,11 +76,14 @@ def test_packed_rows_are_read_as_they_were_written(data, row_bits):
 def test_a_table_holds_every_row_once_in_its_bucket(n):
     """Rows of a bucket share the key, ascend, and stand beside their fingerprints."""
     words = np.random.default_rng(n).integers(0, 2**16, (n, 16), dtype=np.uint16)
+    blocks = np.empty((-(-n // 8), 4, 8), np.uint64)
+    straight = permute.spread_table(np.arange(256))
+    permute.into_blocks(words.view(np.uint64), straight, blocks)
     for table, key_bits in ((0, 8), (15, 12), (14, 16)):
         starts = np.empty((1 << key_bits) + 1, np.uint32)
         fingerprints = np.empty(n, np.uint32)
         rows = np.empty(n, np.uint32)
-        tables.build_table(words, table, key_bits, starts, fingerprints, rows)
+        tables.build_table(blocks, n, table, key_bits, starts, fingerprints, rows)
         keys = words[:, table] >> (16 - key_bits)
         assert sorted(rows.tolist()) == list(range(n))
         np.testing.assert_array_equal(rows, np.argsort(keys, kind="stable"))

@@ -33,12 +33,14 @@ class Changing(RuleBasedStateMachine):
 
     @initialize(n=st.integers(0, 30), seed=st.integers(0, 99))
     def start(self, n: int, seed: int) -> None:
+        """Any number of codes, none too."""
         self.codes = codes(n, seed)
         self.present = [True] * n
         self.index = LiveIndex(self.codes)
 
     @rule(n=st.integers(0, 5), seed=st.integers(0, 99))
     def add(self, n: int, seed: int) -> None:
+        """Numbers go on where they ended."""
         more = codes(n, seed)
         numbers = self.index.add(more)
         assert numbers.tolist() == list(range(len(self.codes), len(self.codes) + n))
@@ -47,6 +49,7 @@ class Changing(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
+        """Some of all numbers, gone ones again."""
         if self.present:
             gone = data.draw(st.lists(st.integers(0, len(self.present) - 1), max_size=5))
             self.index.withdraw(gone)
@@ -55,10 +58,12 @@ class Changing(RuleBasedStateMachine):
 
     @rule()
     def rebuild(self) -> None:
+        """Everything into one."""
         self.index.rebuild().result()
 
     @rule(wait=st.booleans())
     def rebuild_while_it_changes(self, wait: bool) -> None:
+        """Additions before and after the swap."""
         building = self.index.rebuild()
         self.add(2, 7)
         if wait:
@@ -67,16 +72,16 @@ class Changing(RuleBasedStateMachine):
 
     @invariant()
     def finds_what_is_in_it(self) -> None:
+        """No more, no less."""
         queries = np.concatenate([self.codes[::3], codes(2, 100)])
         expected = [
-            hit
-            for hit in hamming_naive.search(self.codes, queries, 64)
-            if self.present[hit[1]]
+            hit for hit in hamming_naive.search(self.codes, queries, 64) if self.present[hit[1]]
         ]
         assert found(self.index, queries, 64) == expected
         assert len(self.index) == sum(self.present)
 
     def teardown(self) -> None:
+        """Leave no thread."""
         if hasattr(self, "index"):
             self.index.close()
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchers.hamming._kernels.lanes import popcount
+from matchers.hamming._kernels.permute import word_of
 from matchers.hamming._kernels.tables import Plan, Tables, packed_words, unpack
 
 U64 = npt.NDArray[np.uint64]
@@ -55,16 +56,12 @@ def first_table(blocks: U64, row: int, queries: U64, query: int, limits: I64) ->
 
     -1 where none does: then the pair is not within the radius.
     """
-    block = row >> 3
-    place = row & 7
-    word_bits = np.uint64(0xFFFF)
-    apart = blocks[block, 0, place] ^ queries[query, 0]
-    here = popcount(apart & word_bits)
-    after = popcount((apart >> np.uint64(16)) & word_bits)
+    words = queries[query].view(np.uint16)
+    here = popcount(np.uint64(word_of(blocks, row, 0) ^ words[0]))
+    after = popcount(np.uint64(word_of(blocks, row, 1) ^ words[1]))
     for table in range(16):
         word = (table + 2) & 15
-        apart = blocks[block, word >> 2, place] ^ queries[query, word >> 2]
-        then = popcount((apart >> np.uint64(16 * (word & 3))) & word_bits)
+        then = popcount(np.uint64(word_of(blocks, row, word) ^ words[word]))
         if (
             here <= limits[table, 0]
             and here + after <= limits[table, 1]

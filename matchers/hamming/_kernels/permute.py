@@ -70,8 +70,20 @@ def permute(codes: U64, table: U64, out: U64) -> None:
 
 
 @_njit
-def into_blocks(codes: U64, blocks: U64) -> None:
-    """Lay codes (uint64 [n, 4]) out as blocks (uint64 [ceil(n / 8), 4, 8], zero before)."""
-    for i in range(codes.shape[0]):
+def into_blocks(codes: U64, table: U64, blocks: U64) -> None:
+    """Permute codes (uint64 [n, 4]) into blocks (uint64 [ceil(n / 8), 4, 8], filled)."""
+    n = codes.shape[0]
+    eight = np.empty((BLOCK, 4), np.uint64)
+    for block in range(blocks.shape[0]):
+        held = min(BLOCK, n - BLOCK * block)
+        permute(codes[BLOCK * block : BLOCK * block + held], table, eight)
         for w in range(4):
-            blocks[i // BLOCK, w, i % BLOCK] = codes[i, w]
+            for row in range(BLOCK):
+                blocks[block, w, row] = eight[row, w] if row < held else np.uint64(0)
+
+
+@_njit
+def word_of(blocks: U64, row: int, word: int) -> np.uint16:
+    """One of the 16 words of 16 bits of a code in blocks."""
+    held = blocks[row >> 3, word >> 2, row & 7]
+    return np.uint16((held >> np.uint64(16 * (word & 3))) & np.uint64(0xFFFF))

@@ -16,6 +16,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from matchers.hamming._kernels.permute import word_of
+
 U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
@@ -71,43 +73,49 @@ class Plan(NamedTuple):
 
 
 @_njit
-def fingerprint(words: U16, row: int, table: int) -> np.uint32:
-    """The two words after word `table`, around the end: the first is the low half."""
-    after = words[row, (table + 1) & 15]
-    then = words[row, (table + 2) & 15]
+def joined(after: np.uint16, then: np.uint16) -> np.uint32:
+    """A fingerprint: the two words after the key's; the nearer one is the low half."""
     return np.uint32(np.uint32(after) | (np.uint32(then) << np.uint32(16)))
 
 
 @_njit
+def fingerprint(words: U16, row: int, table: int) -> np.uint32:
+    """What a code with these words (uint16 [n, 16]) has for a fingerprint in a table."""
+    return joined(words[row, (table + 1) & 15], words[row, (table + 2) & 15])
+
+
+@_njit
 def build_table(
-    words: U16, table: int, key_bits: int, starts: U32, fingerprints: U32, rows: U32
+    blocks: U64, n: int, table: int, key_bits: int, starts: U32, fingerprints: U32, rows: U32
 ) -> None:
     """Fill one table by counting sort.
 
     Args:
-        words: uint16 [n, 16], permuted codes.
+        blocks: uint64 [ceil(n / 8), 4, 8], from `permute.into_blocks`.
+        n: codes.
         table: which word is the key.
         key_bits: how many of its bits, from the highest.
         starts: uint32 [2**key_bits + 1], filled: bucket b is starts[b] up to starts[b + 1].
         fingerprints: uint32 [n], filled.
         rows: uint32 [n], filled; ascending in each bucket.
     """
-    n = words.shape[0]
     buckets = 1 << key_bits
     shift = np.uint16(16 - key_bits)
     for b in range(buckets + 1):
         starts[b] = np.uint32(0)
-    for i in range(n):
-        starts[np.int64(words[i, table] >> shift) + 1] += np.uint32(1)
+    for row in range(n):
+        starts[np.int64(word_of(blocks, row, table) >> shift) + 1] += np.uint32(1)
     for b in range(buckets):
         starts[b + 1] += starts[b]
     following = starts[:buckets].copy()
-    for i in range(n):
-        bucket = np.int64(words[i, table] >> shift)
+    after = (table + 1) & 15
+    then = (table + 2) & 15
+    for row in range(n):
+        bucket = np.int64(word_of(blocks, row, table) >> shift)
         place = np.int64(following[bucket])
         following[bucket] = np.uint32(place + 1)
-        fingerprints[place] = fingerprint(words, i, table)
-        rows[place] = np.uint32(i)
+        fingerprints[place] = joined(word_of(blocks, row, after), word_of(blocks, row, then))
+        rows[place] = np.uint32(row)
 
 
 @_njit
