@@ -66,7 +66,7 @@ def decode(blob: bytes) -> Pixels:
             `too_many_scans`, `truncated`, `corrupt` or `out_of_memory`.
     """
     with decoded(blob) as pixels:
-        return pixels
+        return pixels.copy()
 
 
 @contextlib.contextmanager
@@ -74,12 +74,13 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
     """`decode`, for as long as the block lasts: where many threads decode, this bounds memory.
 
     No more than `limits.MAX_PIXELS_AT_ONCE` are held by all such blocks of a process together;
-    a further one waits.
+    a further one waits. The pixels' memory serves the next picture: do not keep them.
     """
-    with opened(blob) as image, held(image):
+    with opened(blob) as image, held(image), contextlib.ExitStack() as stack:
         with decode_errors("corrupt"):
             if image.format in JPEG and image.mode in ("RGB", "L"):
-                pixels = _decode_jpeg(blob, image)
+                room = stack.enter_context(_spare.lend(image.width * image.height * 3))
+                pixels = _decode_jpeg(blob, image, room)
             else:
                 image.load()
                 pixels = _canonical(image)
@@ -145,6 +146,39 @@ class _Budget:
 _budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
 
 
+class _Spare:
+    """Memory of decoded pictures, lent again: fresh pages cost a tenth of a large decode."""
+
+    LEAST_BYTES: Final = 4 * 1024 * 1024  # less than that the allocator itself keeps at hand
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._rooms: list[npt.NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def lend(self, size_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
+        if size_bytes < self.LEAST_BYTES:
+            yield np.empty(size_bytes, np.uint8)
+            return
+        room = self._take(size_bytes)
+        yield room
+        with self._lock:
+            self._rooms.append(room)
+            while sum(len(kept) for kept in self._rooms) > self._most_bytes:
+                self._rooms.pop(0)  # the oldest
+
+    def _take(self, size_bytes: int) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            for number, room in enumerate(self._rooms):
+                if size_bytes <= len(room):
+                    return self._rooms.pop(number)
+        return np.empty(size_bytes, np.uint8)
+
+
+_spare: Final = _Spare(limits.MAX_SPARE_BYTES)
+
+
 def _check_header(image: Image.Image) -> None:
     sizes = [image.size]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -160,7 +194,7 @@ def _check_header(image: Image.Image) -> None:
             raise DecodeError("too_many_pixels")
 
 
-def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
+def _decode_jpeg(blob: bytes, image: Image.Image, room: Pixels) -> Pixels:
     """RGB or grey JPEG through libjpeg-turbo directly: the pixels Pillow gives, sooner.
 
     simplejpeg stops at libjpeg's warnings, which viewers show through (stray bytes before a
@@ -170,7 +204,8 @@ def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
     gray = image.mode == "L"
     for whole in (blob, blob + _END_OF_IMAGE):
         with contextlib.suppress(ValueError):
-            pixels: Pixels = simplejpeg.decode_jpeg(whole, "GRAY" if gray else "RGB")
+            kind = "GRAY" if gray else "RGB"
+            pixels: Pixels = simplejpeg.decode_jpeg(whole, kind, buffer=room)
             return pixels[:, :, 0] if gray else pixels
     image.load()
     return _canonical(image)

@@ -18,6 +18,9 @@ MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (17: an
 animated WebP, 2.5 GB at the limit, measured); twelve photographs of 12 MP fit at once."""
 
+MAX_SPARE_BYTES: Final = 256 * 1024 * 1024
+"""Memory of decoded pictures that a process keeps for the next ones: seven of 12 megapixels."""
+
 MAX_SIDE_PIXELS: Final = 65_500
 """Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""
 
