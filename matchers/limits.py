@@ -56,7 +56,7 @@ no bit is lost by that on average; below 200 it costs up to 12 (docs/pdq.md)."""
 PDQ_FAST_REACH: Final = 0.5
 """Distance from the median at which fast mode takes a coefficient for undecided."""
 
-PDQ_FAST_MAX_CROWDING: Final = 8
+PDQ_FAST_MAX_CROWDING: Final = 6
 """More undecided coefficients than this send a picture from the fast way to the exact one."""
 
 PDQ_FAST_MIN_QUALITY: Final = 50

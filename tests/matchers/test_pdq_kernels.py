@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import pdq_bounds, pdq_naive
-from support.pictures import CONTENT_KINDS, picture, smooth
+from support.pictures import CONTENT_KINDS, bits_apart, picture, reference, smooth
 from support.settings import SEEDED
 
 from matchers import images
 from matchers.pdq import _code, _exact, _fused, hasher
 
-FEW = settings(SEEDED, max_examples=40)
+FEW = settings(SEEDED, max_examples=25)
 UPRIGHT = images.TURNS[1]
 
 sides = st.one_of(
@@ -155,6 +155,17 @@ def test_the_bound_decides_no_photograph():
     assert bound.min() > 1 > nearest
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_rounding_alone_decides_the_code_of_a_symmetric_picture(seed):
+    """Why exact codes need the reference's own rounding: zero but for it, half the bits turn."""
+    grey = np.ascontiguousarray(picture("symmetric", 200, 300, seed)[:, :, 0])
+    exact, nearly = np.zeros((2, 32), np.uint8)
+    _code.pack(hasher._coefficients(exact_plane(grey)), exact)
+    _code.pack(hasher._coefficients(fused_plane(grey, grey.shape)), nearly)
+    np.testing.assert_array_equal(exact, reference(grey)[0])
+    assert bits_apart(exact, nearly) > 30
+
+
 @pytest.mark.kernels
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
 @pytest.mark.parametrize("samples", [64, 65, 100, 129, 500])
@@ -189,16 +200,15 @@ def test_projected_weights_see_a_parabola_through_its_cells(scale):
     assert np.abs(scaled - full).max() < 0.02  # at the ends there is no neighbour to ask
 
 
-@pytest.mark.parametrize("scale", [2, 4, 8])
-@pytest.mark.parametrize("shape", [(640, 700), (641, 903)])
-def test_projecting_comes_nearer_than_hashing_the_smaller_picture(shape, scale):
+def test_projecting_comes_nearer_than_hashing_the_smaller_picture():
     """The full-size filter on the cells against another filter for another size."""
-    grey = smooth(*shape, seed=4)[:, :, 0]
-    small = np.rint(cell_means(cell_means(grey, scale).T, scale).T).astype(np.uint8)
+    grey = smooth(641, 903, seed=4)[:, :, 0]
     true = exact_plane(grey)
-    projected = np.abs(fused_plane(small, shape, scale) - true).mean()
-    naive = np.abs(exact_plane(small) - true).mean()
-    assert projected < naive / 2
+    for scale in (2, 4, 8):
+        small = np.rint(cell_means(cell_means(grey, scale).T, scale).T).astype(np.uint8)
+        projected = np.abs(fused_plane(small, grey.shape, scale) - true).mean()
+        naive = np.abs(exact_plane(small) - true).mean()
+        assert projected < naive / 2
 
 
 @pytest.mark.kernels
