@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from matchers import limits, media
+from matchers import jpeg, limits, media
 from matchers.errors import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,10 +29,22 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
 """The still formats that are opened. Pillow's other parsers are never reached."""
 
-_JPEG: Final = ("JPEG", "MPO")  # a phone's MPO is a JPEG with more pictures behind the first
-_START_OF_SCAN: Final = b"\xff\xda"  # never inside compressed data, which stuffs its 0xff
+JPEG: Final = ("JPEG", "MPO")  # a phone's MPO is a JPEG with more pictures behind the first
 _END_OF_IMAGE: Final = b"\xff\xd9"
 _EXIF_ORIENTATION: Final = 0x0112
+TURNS: Final = {
+    1: (False, False, False),
+    2: (False, True, False),
+    3: (True, True, False),
+    4: (True, False, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+"""How the shown picture comes from the stored one, by EXIF orientation (Exif 2.32, tag 274): rows
+mirrored, columns mirrored, then rows and columns exchanged."""
+
 _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
 _WHITE: Final = (255, 255, 255, 255)
 
@@ -54,7 +66,7 @@ def decode(blob: bytes) -> Pixels:
             `too_many_scans`, `truncated`, `corrupt` or `out_of_memory`.
     """
     with decoded(blob) as pixels:
-        return pixels
+        return pixels.copy()
 
 
 @contextlib.contextmanager
@@ -62,28 +74,53 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
     """`decode`, for as long as the block lasts: where many threads decode, this bounds memory.
 
     No more than `limits.MAX_PIXELS_AT_ONCE` are held by all such blocks of a process together;
-    a further one waits.
+    a further one waits. The pixels' memory serves the next picture: do not keep them.
+    """
+    with opened(blob) as image, held(image), contextlib.ExitStack() as stack:
+        with decode_errors("corrupt"):
+            if image.format in JPEG and image.mode in ("RGB", "L"):
+                room = stack.enter_context(_spare.lend(image.width * image.height * 3))
+                pixels = _decode_jpeg(blob, image, room)
+            else:
+                image.load()
+                pixels = _canonical(image)
+            pixels = _as_shown(pixels, image)
+        yield pixels
+
+
+@contextlib.contextmanager
+def opened(blob: bytes) -> Iterator[Image.Image]:
+    """The checked header of an encoded image, before any pixel is decoded.
+
+    Raises:
+        DecodeError: for all that the header tells: see `decode`.
     """
     if not blob:
         raise DecodeError("empty")
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
-    with _decode_errors("corrupt" if media.is_decodable(blob) else "unrecognised_format"):
+    with decode_errors("corrupt" if media.is_decodable(blob) else "unrecognised_format"):
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
     with image:
-        with _decode_errors("corrupt"):
+        with decode_errors("corrupt"):
             _check_header(image)
-            if image.format in _JPEG and blob.count(_START_OF_SCAN) > limits.MAX_JPEG_SCANS:
+            if image.format in JPEG and len(jpeg.scan_starts(blob)) > limits.MAX_JPEG_SCANS:
                 raise DecodeError("too_many_scans")
-        with _budget.hold(image.width * image.height):
-            with _decode_errors("corrupt"):
-                if image.format in _JPEG and image.mode in ("RGB", "L"):
-                    pixels = _decode_jpeg(blob, image)
-                else:
-                    image.load()
-                    pixels = _canonical(image)
-                pixels = _as_shown(pixels, image)
-            yield pixels
+        yield image
+
+
+def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
+    """Hold the image's pixels against `limits.MAX_PIXELS_AT_ONCE`; waits until they are free."""
+    return _budget.hold(image.width * image.height)
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8: cameras store sideways and say so."""
+    try:
+        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        return int(value) if value in TURNS else 1
+    except (SyntaxError, ValueError, OSError, struct.error, KeyError, IndexError, TypeError):
+        return 1  # unreadable EXIF: viewers show the picture as stored
 
 
 class _Budget:
@@ -109,6 +146,39 @@ class _Budget:
 _budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
 
 
+class _Spare:
+    """Memory of decoded pictures, lent again: fresh pages cost a tenth of a large decode."""
+
+    LEAST_BYTES: Final = 4 * 1024 * 1024  # less than that the allocator itself keeps at hand
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._rooms: list[npt.NDArray[np.uint8]] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def lend(self, size_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
+        if size_bytes < self.LEAST_BYTES:
+            yield np.empty(size_bytes, np.uint8)
+            return
+        room = self._take(size_bytes)
+        yield room
+        with self._lock:
+            self._rooms.append(room)
+            while sum(len(kept) for kept in self._rooms) > self._most_bytes:
+                self._rooms.pop(0)  # the oldest
+
+    def _take(self, size_bytes: int) -> npt.NDArray[np.uint8]:
+        with self._lock:
+            for number, room in enumerate(self._rooms):
+                if size_bytes <= len(room):
+                    return self._rooms.pop(number)
+        return np.empty(size_bytes, np.uint8)
+
+
+_spare: Final = _Spare(limits.MAX_SPARE_BYTES)
+
+
 def _check_header(image: Image.Image) -> None:
     sizes = [image.size]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -124,7 +194,7 @@ def _check_header(image: Image.Image) -> None:
             raise DecodeError("too_many_pixels")
 
 
-def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
+def _decode_jpeg(blob: bytes, image: Image.Image, room: Pixels) -> Pixels:
     """RGB or grey JPEG through libjpeg-turbo directly: the pixels Pillow gives, sooner.
 
     simplejpeg stops at libjpeg's warnings, which viewers show through (stray bytes before a
@@ -134,7 +204,8 @@ def _decode_jpeg(blob: bytes, image: Image.Image) -> Pixels:
     gray = image.mode == "L"
     for whole in (blob, blob + _END_OF_IMAGE):
         with contextlib.suppress(ValueError):
-            pixels: Pixels = simplejpeg.decode_jpeg(whole, "GRAY" if gray else "RGB")
+            kind = "GRAY" if gray else "RGB"
+            pixels: Pixels = simplejpeg.decode_jpeg(whole, kind, buffer=room)
             return pixels[:, :, 0] if gray else pixels
     image.load()
     return _canonical(image)
@@ -189,25 +260,16 @@ def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
 
 
 def _as_shown(pixels: Pixels, image: Image.Image) -> Pixels:
-    """Apply the EXIF orientation: cameras store sideways and say so."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (SyntaxError, ValueError, OSError, struct.error, KeyError, IndexError, TypeError):
-        return pixels  # unreadable EXIF: viewers show the picture as stored
-    flip = {
-        2: lambda p: p[:, ::-1],
-        3: lambda p: p[::-1, ::-1],
-        4: lambda p: p[::-1],
-        5: lambda p: p.swapaxes(0, 1),
-        6: lambda p: p.swapaxes(0, 1)[:, ::-1],
-        7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
-        8: lambda p: p.swapaxes(0, 1)[::-1],
-    }.get(orientation)
-    return pixels if flip is None else np.ascontiguousarray(flip(pixels))
+    """Apply the EXIF orientation."""
+    rows_mirrored, columns_mirrored, exchanged = turn = TURNS[orientation(image)]
+    if not any(turn):
+        return pixels
+    shown = pixels[:: -1 if rows_mirrored else 1, :: -1 if columns_mirrored else 1]
+    return np.ascontiguousarray(shown.swapaxes(0, 1) if exchanged else shown)
 
 
 @contextlib.contextmanager
-def _decode_errors(reason: str) -> Iterator[None]:
+def decode_errors(reason: str) -> Iterator[None]:
     """Whatever a decoder throws at hostile bytes becomes a `DecodeError` with a stable reason."""
     try:
         yield

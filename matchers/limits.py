@@ -18,6 +18,9 @@ MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (17: an
 animated WebP, 2.5 GB at the limit, measured); twelve photographs of 12 MP fit at once."""
 
+MAX_SPARE_BYTES: Final = 256 * 1024 * 1024
+"""Memory of decoded pictures that a process keeps for the next ones: seven of 12 megapixels."""
+
 MAX_SIDE_PIXELS: Final = 65_500
 """Largest width or height: libjpeg's own limit (JPEG_MAX_DIMENSION)."""
 
@@ -42,6 +45,22 @@ PDQ_MIN_QUALITY: Final = 50
 PDQ_MIN_SIDE_PIXELS: Final = 5
 """The reference core gives a side below this a zero hash of quality 0
 (pdqhashing.cpp, MIN_HASHABLE_DIM)."""
+
+PDQ_PLANE_SIDE: Final = 64
+"""Side of the plane that PDQ transforms (pdqhashing.h, BUFFER_W_H)."""
+
+PDQ_FAST_MIN_CELLS: Final = 256
+"""Fast mode decodes a JPEG 2, 4 or 8 times smaller while its shorter side keeps this many samples:
+no bit is lost by that on average; below 200 it costs up to 12 (docs/pdq.md)."""
+
+PDQ_FAST_REACH: Final = 0.5
+"""Distance from the median at which fast mode takes a coefficient for undecided."""
+
+PDQ_FAST_MAX_CROWDING: Final = 6
+"""More undecided coefficients than this send a picture from the fast way to the exact one."""
+
+PDQ_FAST_MIN_QUALITY: Final = 50
+"""So does a lower quality: smooth pictures, whose code hangs on little."""
 
 MAX_INDICATOR_ID_BYTES: Final = 200
 """Longest indicator id: it has its place in a sealed candidate of constant size."""

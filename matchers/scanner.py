@@ -9,9 +9,7 @@ known material names is not decoded at all.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,6 +20,7 @@ from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
 from matchers.media import claimed
+from matchers.threads import each
 
 Media = Literal["image", "video", "url"]
 
@@ -74,9 +73,19 @@ Result = Hit | Literal["quality_too_low"] | None
 class Scanner:
     """Asks a fixed list of verified indicator sets. Thread-safe."""
 
-    def __init__(self, sets: Sequence[IndicatorSet]) -> None:
-        """Ask `sets`; where two match equally well, the one with the smaller id has the hit."""
+    def __init__(self, sets: Sequence[IndicatorSet], *, pdq_mode: pdq.Mode = "exact") -> None:
+        """Ask `sets`; where two match equally well, the one with the smaller id has the hit.
+
+        Args:
+            sets: verified sets.
+            pdq_mode: how images are hashed, see `pdq.hash_images`.
+
+        Raises:
+            ValueError: for an unknown mode.
+        """
+        pdq.check_mode(pdq_mode)
         self.sets = tuple(sets)
+        self._pdq_mode = pdq_mode
         self._urls = [(n, s) for n, s in enumerate(sets) if s.manifest.algorithm == "url"]
         self._digests = [
             (n, s) for n, s in enumerate(sets) if s.manifest.algorithm in digests.DIGEST_BYTES
@@ -121,7 +130,7 @@ class Scanner:
         if media == "video" or not self._perceptual:
             return Examined(unit, exact=exact)
         try:
-            code, quality = pdq.hash_blob(content)
+            code, quality = pdq.hash_blob(content, mode=self._pdq_mode)
         except DecodeError:
             if exact is None:
                 raise
@@ -174,8 +183,7 @@ class Scanner:
             except (DecodeError, UrlError) as error:
                 return error
 
-        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-            examined = list(pool.map(one, items))
+        examined = each(one, items, threads)
         readable = [(row, e) for row, e in enumerate(examined) if isinstance(e, Examined)]
         results: list[Result | DecodeError | UrlError] = [
             None if isinstance(e, Examined) else e for e in examined

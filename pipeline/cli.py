@@ -111,6 +111,13 @@ class SetAlgorithm(StrEnum):
     url = "url"
 
 
+class PdqMode(StrEnum):
+    """How closely PDQ codes follow the reference."""
+
+    exact = "exact"
+    fast = "fast"
+
+
 class VerdictWord(StrEnum):
     """A reviewer's decision."""
 
@@ -232,6 +239,13 @@ def scan(
     threads: Annotated[
         int, typer.Option(min=1, help="Items opened at once.", show_default="one for each core")
     ] = os.cpu_count() or 1,
+    pdq_mode: Annotated[
+        PdqMode,
+        typer.Option(
+            help="How images are hashed. exact: bit for bit as the reference. fast: JPEG photos "
+            "sooner, a few bits off; docs/pdq.md says how many."
+        ),
+    ] = PdqMode.exact,
     chunk_rows: Annotated[int, typer.Option(min=1, help="Items in one run of the engine.")] = 8192,
     batch_rows: Annotated[
         Optional[int],
@@ -276,6 +290,7 @@ def scan(
         index_folder=state / "indexes",
         verification=verification,
         threads=threads,
+        pdq_mode=pdq_mode.value,
     )
     was_complete = (run_dir / "report.json").exists()
     with _stop_on_signal(), _progress() as listener:

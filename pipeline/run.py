@@ -378,6 +378,7 @@ def _about(
         "source": str(source.resolve()),
         "source_sha256": sources.fingerprint(source),
         "declared": dataclasses.asdict(declared) if declared and source.is_dir() else None,
+        "pdq_mode": config.pdq_mode,
         "indicator_sets": [
             {
                 "set_id": s.manifest.set_id,

@@ -27,7 +27,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matchers import indicators
+from matchers import indicators, pdq
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
@@ -69,6 +69,7 @@ class ScanConfig:
         index_folder: where built indexes are shared between workers; None: in memory.
         verification: host:port.
         threads: items worked on at once in one process.
+        pdq_mode: how images are hashed, see `matchers.pdq.hash_images`.
         clock: tells the time.
     """
 
@@ -78,6 +79,7 @@ class ScanConfig:
     index_folder: Path | None
     verification: str
     threads: int
+    pdq_mode: pdq.Mode = "exact"
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -359,6 +361,7 @@ class Resources:
         """
         self.sets = load_sets(config)
         self._scanners: dict[dt.date, Scanner] = {}
+        self._pdq_mode = config.pdq_mode
         self.keys: keys.KeyService = keys.LocalKeyService(
             config.key_folder, config.order.reference, config.order.group_hits_by
         )
@@ -371,7 +374,7 @@ class Resources:
             in_force = [
                 s for s in self.sets if s.manifest.effective <= today <= s.manifest.not_after
             ]
-            self._scanners = {today: Scanner(in_force)}
+            self._scanners = {today: Scanner(in_force, pdq_mode=self._pdq_mode)}
         return self._scanners[today]
 
     def close(self) -> None:

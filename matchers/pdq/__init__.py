@@ -2,11 +2,22 @@
 
 from matchers.pdq.hasher import (
     DIHEDRAL_VIEWS,
+    Mode,
     PdqBatch,
+    check_mode,
     dihedral,
     hash_blob,
     hash_images,
     hash_pixels,
 )
 
-__all__ = ["DIHEDRAL_VIEWS", "PdqBatch", "dihedral", "hash_blob", "hash_images", "hash_pixels"]
+__all__ = [
+    "DIHEDRAL_VIEWS",
+    "Mode",
+    "PdqBatch",
+    "check_mode",
+    "dihedral",
+    "hash_blob",
+    "hash_images",
+    "hash_pixels",
+]

@@ -1,28 +1,34 @@
 """Encoded images -> PDQ codes and quality, batched over threads.
 
 PDQ is Meta's perceptual hash: 256 bits, compared by Hamming distance (ThreatExchange pdq/,
-hashing.pdf). Codes here are equal bit for bit to the reference *core* at full resolution, which
-is what `pdqhash` and `threatexchange` compute. Meta's C++ *file tool* first squeezes to 512 x 512
-and lands 7-9 bits away on large images (18 seen): a list may contain either.
+hashing.pdf). In mode "exact" codes are equal bit for bit to the reference *core* at full
+resolution, which is what `pdqhash` and `threatexchange` compute. Meta's C++ *file tool* first
+squeezes to 512 x 512 and lands 7-9 bits away on large images (18 seen): a list may contain either.
+
+Mode "fast" looks at the grey, perhaps scaled picture of a JPEG and is some bits off;
+docs/pdq.md says how many. A picture on which it could be further off takes the exact way.
 """
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from matchers import images, limits
 from matchers.errors import DecodeError
-from matchers.pdq import _kernels
+from matchers.grey import grey_as_stored
+from matchers.pdq import _code, _exact, _fused
+from matchers.threads import each
 
 Codes = npt.NDArray[np.uint8]
+
+Mode = Literal["exact", "fast"]
+"""How closely codes follow the reference: bit for bit, or nearly and sooner."""
 
 DIHEDRAL_VIEWS: Final = (
     "original",
@@ -76,34 +82,27 @@ class PdqBatch:
 
 
 def hash_images(
-    blobs: Sequence[bytes], *, mode: Literal["exact"] = "exact", threads: int | None = None
+    blobs: Sequence[bytes], *, mode: Mode = "exact", threads: int | None = None
 ) -> PdqBatch:
     """Decode and hash encoded images; a row that cannot be decoded fails alone.
 
     Args:
         blobs: encoded images, one each.
-        mode: "exact": equal to the reference core at full resolution.
+        mode: "exact": equal to the reference core at full resolution; "fast": nearly, sooner.
         threads: how many images are worked on at once; None = one for each core.
 
     Raises:
         ValueError: for an unknown mode.
     """
-    if mode != "exact":
-        raise ValueError(f"unknown PDQ mode {mode!r}: this version has 'exact'")
+    check_mode(mode)
 
     def one(blob: bytes) -> tuple[Codes, int] | str:
         try:
-            return hash_blob(blob)
+            return hash_blob(blob, mode=mode)
         except DecodeError as error:
             return error.reason
 
-    workers = threads or os.cpu_count() or 1
-    if workers == 1 or len(blobs) < 2:
-        results = [one(blob) for blob in blobs]
-    else:
-        with ThreadPoolExecutor(workers, thread_name_prefix="pdq") as pool:
-            results = list(pool.map(one, blobs))
-
+    results = each(one, blobs, threads)
     codes = np.zeros((len(blobs), limits.PDQ_BYTES), np.uint8)
     quality = np.zeros(len(blobs), np.uint8)
     for row, result in enumerate(results):
@@ -115,14 +114,55 @@ def hash_images(
     return PdqBatch(codes, quality, failures)
 
 
-def hash_blob(blob: bytes) -> tuple[Codes, int]:
+def check_mode(mode: str) -> None:
+    """Refuse a mode there is not.
+
+    Raises:
+        ValueError: naming the modes there are.
+    """
+    if mode not in get_args(Mode):
+        modes = " and ".join(repr(known) for known in get_args(Mode))
+        raise ValueError(f"unknown PDQ mode {mode!r}: there are {modes}")
+
+
+def hash_blob(blob: bytes, *, mode: Mode = "exact") -> tuple[Codes, int]:
     """Decode and hash one encoded image.
+
+    Returns:
+        The code (uint8 [32]) and its quality, 0-100.
 
     Raises:
         DecodeError: as `images.decode`.
+        ValueError: for an unknown mode.
     """
+    check_mode(mode)
+    if mode == "fast":
+        nearly = _hash_fast(blob)
+        if nearly is not None:
+            return nearly
     with images.decoded(blob) as pixels:
         return hash_pixels(pixels)
+
+
+def _hash_fast(blob: bytes) -> tuple[Codes, int] | None:
+    """Code and quality from the grey picture; None where only the exact way will do.
+
+    That is where the file is no plain JPEG, or where the code hangs on little: many coefficients
+    next to the median, or few gradients.
+    """
+    with grey_as_stored(blob) as grey:
+        if grey is None or min(grey.height, grey.width) <= limits.PDQ_PLANE_SIDE:
+            return None
+        plane = np.empty((64, 64), np.float32)
+        _fused.plane_of(grey.pixels, grey.height, grey.width, grey.scale, grey.turn, plane)
+    quality: int = _code.quality_of(plane)
+    coefficients = _coefficients(plane)
+    crowding = _code.crowding(coefficients, limits.PDQ_FAST_REACH)
+    if quality < limits.PDQ_FAST_MIN_QUALITY or crowding > limits.PDQ_FAST_MAX_CROWDING:
+        return None
+    code = np.zeros(limits.PDQ_BYTES, np.uint8)
+    _code.pack(coefficients, code)
+    return code, quality
 
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
@@ -140,7 +180,7 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     plane, quality = _plane(pixels, always_filter=False)
     code = np.zeros(limits.PDQ_BYTES, np.uint8)
     if plane is not None:
-        _kernels.hash_plane(plane, _BASIS, code)
+        _code.pack(_coefficients(plane), code)
     return code, quality
 
 
@@ -159,7 +199,7 @@ def dihedral(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     plane, quality = _plane(pixels, always_filter=True)
     codes = np.zeros((len(DIHEDRAL_VIEWS), limits.PDQ_BYTES), np.uint8)
     if plane is not None:
-        _kernels.hash_plane_dihedral(plane, _BASIS, codes)
+        _code.pack_views(_coefficients(plane), codes)
     return codes, quality
 
 
@@ -175,7 +215,16 @@ def _plane(
         )
     if min(pixels.shape[:2]) < limits.PDQ_MIN_SIDE_PIXELS:
         return None, 0
+    height, width = pixels.shape[:2]
     plane = np.empty((64, 64), np.float32)
-    channels = np.ascontiguousarray(pixels[:, :, np.newaxis] if is_gray else pixels)
-    quality: int = _kernels.plane_of(channels, always_filter, plane)
+    rows = np.ascontiguousarray(pixels).reshape(height, -1)
+    _exact.plane_of(rows, width, always_filter, plane)
+    quality: int = _code.quality_of(plane)
     return plane, quality
+
+
+def _coefficients(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """DCT of a 64 x 64 plane: float32 [16, 16]."""
+    coefficients = np.empty((16, 16), np.float32)
+    _code.coefficients_of(plane, _BASIS, coefficients)
+    return coefficients

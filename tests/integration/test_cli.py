@@ -136,6 +136,10 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
         again = sluis(*scan, "--run-dir", "run", "--consent", "given")
         assert again.status == 0
         assert "holds a complete run" in again.err
+        fast = [*scan, "--run-dir", "run-fast", "--consent", "given", "--pdq-mode"]
+        assert sluis(*fast, "fast").status == 0
+        assert json.loads(Path("run-fast/report.json").read_text())["pdq_mode"] == "fast"
+        assert "'faster' is not one of 'exact', 'fast'" in sluis(*fast, "faster").err
         Path("run/report.html").unlink()
         assert sluis("report", "run").status == 0
         assert Path("run/report.html").exists()

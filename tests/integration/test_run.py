@@ -15,12 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 from support import world as worlds
 
+from matchers import pdq
 from matchers.errors import RollbackRefused, SetAltered
 from matchers.indicators import build
 from pipeline import keys, read, run, scan, vouchers
@@ -685,3 +687,26 @@ def test_the_environment_is_left_as_it_was():
     """Scans in this process must not leave the stop signal set for the next one."""
     assert not scan.STOP.is_set()
     assert "SLUIS_STATE" not in os.environ
+
+
+def test_the_pdq_mode_reaches_the_hashing_and_stands_in_the_report(
+    world, verification, tmp_path, monkeypatch
+):
+    """A fast scan hashes fast, says so, counts the same, and is not finished as an exact one."""
+    source = uploads(tmp_path / "u")
+    asked = []
+    hash_blob = pdq.hash_blob
+
+    def noted(blob: bytes, *, mode: str) -> tuple[np.ndarray, int]:
+        asked.append(mode)
+        return hash_blob(blob, mode=mode)
+
+    monkeypatch.setattr(pdq, "hash_blob", noted)
+    fast = world.config(verification, pdq_mode="fast")
+    report = world.scan(source, fast, tmp_path / "run")
+    assert counts(report) == EXPECTED
+    assert report["pdq_mode"] == "fast"
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["pdq_mode"] == "fast"
+    assert set(asked) == {"fast"}
+    with pytest.raises(RunRefused, match="another pdq mode"):
+        world.scan(source, world.config(verification), tmp_path / "run")

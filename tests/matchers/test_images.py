@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 import tracemalloc
@@ -730,7 +731,7 @@ def test_the_byte_limit_is_inclusive(monkeypatch):
 def test_running_out_of_memory_is_a_reason_of_its_own(monkeypatch):
     """A decoder that cannot get its memory fails that item and no other."""
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
@@ -839,3 +840,41 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     bomb = blob[:last] + blob[last:-2] * (limits.MAX_JPEG_SCANS + 1) + blob[-2:]
     assert reason_of(bomb) == "too_many_scans"
     assert images.decode(blob).shape == (60, 80, 3)
+
+
+# --- memory of decoded pictures -----------------------------------------------------------------
+
+
+def test_a_decoded_picture_is_its_callers_own():
+    """What `decode` gave stays as it is when the next pictures are decoded."""
+    first, second = (store(smooth(1100, 1400, seed=seed), "JPEG", quality=90) for seed in (1, 2))
+    kept = images.decode(first)
+    before = kept.copy()
+    assert not np.array_equal(images.decode(second), before)
+    np.testing.assert_array_equal(kept, before)
+
+
+def test_memory_is_lent_to_one_block_at_a_time_and_again_afterwards():
+    """Nested blocks have their own pixels; a later one has the memory of an earlier one."""
+    spare = images._Spare(64 * 1024 * 1024)
+    size = spare.LEAST_BYTES
+    with spare.lend(size) as outer, spare.lend(size) as inner:
+        assert not np.shares_memory(outer, inner)
+    with spare.lend(size) as again:
+        assert np.shares_memory(again, outer) or np.shares_memory(again, inner)
+    with spare.lend(size * 2) as larger:
+        assert len(larger) >= size * 2
+    with spare.lend(100) as small:
+        assert len(small) == 100
+
+
+def test_kept_memory_is_bounded():
+    """No more than the limit is kept, whatever was lent at once."""
+    spare = images._Spare(3 * images._Spare.LEAST_BYTES)
+    with contextlib.ExitStack() as stack:
+        for _ in range(6):
+            stack.enter_context(spare.lend(spare.LEAST_BYTES))
+    assert len(spare._rooms) == 3
+    with spare.lend(4 * spare.LEAST_BYTES):
+        pass
+    assert sum(len(room) for room in spare._rooms) <= 3 * spare.LEAST_BYTES

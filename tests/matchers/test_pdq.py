@@ -19,7 +19,7 @@ from support.settings import SEEDED
 
 from matchers import images, limits, pdq
 from matchers.errors import DecodeError
-from matchers.pdq import _kernels
+from matchers.pdq import _exact
 
 sides = st.one_of(
     st.integers(1, 300),
@@ -136,16 +136,16 @@ def test_read_only_pixels_are_hashed_and_left_alone():
 
 def test_luma_equals_the_reference_expression_for_every_colour():
     """The kernel's integer luma rounds to pdqhash's float64 expression for all 2**24 colours."""
-    rows = _kernels.STRIP
-    strip = np.empty((65_536 // rows, rows), np.float32)
+    rows = _exact.STRIP
+    strip = np.empty((rows, 65_536 // rows), np.float32)
     green, blue = (c.astype(np.uint8) for c in np.divmod(np.arange(65_536), 256))
     pixels = np.empty((rows, 65_536 // rows, 3), np.uint8)
     pixels[:, :, 1] = green.reshape(rows, -1)
     pixels[:, :, 2] = blue.reshape(rows, -1)
     for red in range(256):
         pixels[:, :, 0] = red
-        _kernels._luma_strip(pixels, 0, rows, strip)
-        np.testing.assert_array_equal(strip.T, pdq_naive.luma(pixels))
+        _exact._luma(pixels.reshape(rows, -1), 0, rows, strip)
+        np.testing.assert_array_equal(strip, pdq_naive.luma(pixels))
 
 
 def test_luma_of_a_grey_picture_is_the_grey_itself():
@@ -361,9 +361,13 @@ def test_hex_is_the_reference_string_first_digit_first():
 
 
 def test_an_unknown_mode_is_refused_by_name():
-    """Asking for a mode this version lacks is an error that names it and what there is."""
-    with pytest.raises(ValueError, match="unknown PDQ mode 'fast': this version has 'exact'"):
-        pdq.hash_images([], mode="fast")
+    """Asking for a mode there is not is an error that names it and what there is."""
+    for ask in (
+        lambda: pdq.hash_images([], mode="faster"),
+        lambda: pdq.hash_blob(store(smooth(), "PNG"), mode="faster"),
+    ):
+        with pytest.raises(ValueError, match="unknown PDQ mode 'faster': there are 'exact' and"):
+            ask()
 
 
 def test_any_object_but_bytes_is_not_taken_for_a_failed_picture(tmp_path: Path):

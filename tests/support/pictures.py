@@ -18,6 +18,8 @@ CONTENT_KINDS = (
     "saturated",
     "near_ties",
     "stripes",
+    "symmetric",
+    "two_colours",
 )
 
 
@@ -42,6 +44,12 @@ def picture(kind: str, height: int, width: int, seed: int) -> np.ndarray:
     elif kind == "stripes":
         plane = ((x if seed % 2 else y) // random.integers(1, 40)) % 2 * 255
         pixels = np.repeat(plane[..., None], 3, axis=2)
+    elif kind == "symmetric":  # whole rows and columns of coefficients are zero, but for rounding
+        half = smooth(height, width, seed).astype(np.int64)
+        pixels = (half + half[::-1] + half[:, ::-1] + half[::-1, ::-1]) // 4
+    elif kind == "two_colours":
+        is_one = smooth(height, width, seed)[:, :, :1] > 128
+        pixels = np.where(is_one, *random.integers(0, 256, (2, 3)))
     else:
         raise ValueError(kind)
     return pixels.astype(np.uint8)
@@ -146,3 +154,10 @@ def tiff(entries: dict[int, tuple[int, int]], strip: bytes) -> bytes:
     for tag, (kind, value) in sorted(entries.items()):
         directory += struct.pack("<HHII", tag, kind, 1, value)
     return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + directory + b"\0\0\0\0"
+
+
+def with_scan_of(blob: bytes, other: bytes) -> bytes:
+    """A progressive JPEG with the first scan of `other` behind its own last one."""
+    first = other.index(b"\xff\xda")
+    second = other.index(b"\xff\xda", first + 2)
+    return blob[:-2] + other[first:second] + blob[-2:]
