@@ -47,12 +47,19 @@ def first_means(blob: bytes) -> bytes | None:
     if frame is None:
         return None
     starts = scan_starts(blob)
-    scans = [_scan_header(blob, int(start)) for start in starts[starts >= frame.first_scan]]
-    if len(scans) < 2 or scans[0] != (frame.components, 0, 0, 0):
+    first, *others = (_scan(blob, int(start)) for start in starts[starts >= frame.first_scan])
+    if first is None or not others:
         return None
-    for header in scans[1:]:
-        if header is None or (header[1] == 0 and header[3] == 0):
+    missing = first.missing_bits
+    if first != _Scan(frame.components, first=0, last=0, refines=0, missing_bits=missing):
+        return None
+    for scan in others:
+        if scan is None:
             return None
+        if scan.first == 0:  # more of the means: only the next bit of all is expected
+            if scan.refines != missing or scan.missing_bits != missing - 1:
+                return None
+            missing -= 1
     cut = bytearray(blob[: int(starts[starts > frame.first_scan][0])])
     for value in frame.second_quantisers:
         cut[value] = 0
@@ -106,12 +113,32 @@ def _second_values(blob: bytes, place: int, end: int) -> list[int]:
     return [value for value in found if value < len(blob)]
 
 
-def _scan_header(blob: bytes, start: int) -> tuple[int, int, int, int] | None:
-    """Components, first and last frequency, and bits already sent (Ns, Ss, Se, Ah) of a scan."""
+@dataclass(frozen=True)
+class _Scan:
+    """A scan's header.
+
+    Attributes:
+        components: in this scan (Ns).
+        first: lowest frequency in it (Ss).
+        last: highest (Se).
+        refines: bits that were missing before it (Ah); 0 for what it says first.
+        missing_bits: bits that are missing after it (Al).
+    """
+
+    components: int
+    first: int
+    last: int
+    refines: int
+    missing_bits: int
+
+
+def _scan(blob: bytes, start: int) -> _Scan | None:
+    """The header of the scan whose marker stands at `start`; None if the file ends in it."""
     if start + 5 > len(blob):
         return None
     components = blob[start + 4]
     end = start + 5 + 2 * components
     if end + 3 > len(blob):
         return None
-    return components, blob[end], blob[end + 1], blob[end + 2] >> 4
+    bits = blob[end + 2]
+    return _Scan(components, blob[end], blob[end + 1], bits >> 4, bits & 15)

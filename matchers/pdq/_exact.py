@@ -266,7 +266,8 @@ def _last_box(narrow: F32, plane: F32) -> None:
     for step in range(height + ahead):
         if _column_step(totals, narrow, step, height, window, row):
             while kept < 64 and int(((kept + 0.5) * height) / 64) == step - ahead:
-                plane[kept] = row
+                for j in range(64):  # numba compiles an array assignment for seconds
+                    plane[kept, j] = row[j]
                 kept += 1
 
 

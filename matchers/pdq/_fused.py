@@ -156,7 +156,8 @@ def plane_of(
     for o in range(64):
         _down_columns(pixels, first_rows[o], row_weights[o], row)
         _along_row(row, first_columns, column_weights, out)
-        if turn[2]:
-            plane[:, o] = out
-        else:
-            plane[o] = out
+        for p in range(64):
+            if turn[2]:
+                plane[p, o] = out[p]
+            else:
+                plane[o, p] = out[p]

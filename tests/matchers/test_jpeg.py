@@ -43,6 +43,18 @@ def test_the_first_scan_alone_is_the_picture_eight_times_smaller(blob):
     assert np.abs(small[:, :37] - means).max() <= 3
 
 
+def with_refinement(blob: bytes, bits: int) -> bytes:
+    """The same file, whose refinement of the means claims to be of other bits (Ah, Al)."""
+    altered = bytearray(blob)
+    for scan in scans_of(blob)[1:]:
+        place = scan + 5 + 2 * blob[scan + 4]
+        if blob[place] == 0:
+            assert blob[place + 2] == 0x10
+            altered[place + 2] = bits
+    assert altered != blob
+    return bytes(altered)
+
+
 def cut_short(blob: bytes, scan: int) -> bytes:
     """The file up to the middle of a scan's header."""
     return blob[: scans_of(blob)[scan] + 6]
@@ -58,6 +70,9 @@ def cut_short(blob: bytes, scan: int) -> bytes:
         PROGRESSIVE[:100],
         store(smooth(200, 300), "JPEG", quality=85),
         with_scan_of(PROGRESSIVE, PROGRESSIVE),
+        with_refinement(PROGRESSIVE, 0xBA),
+        with_refinement(PROGRESSIVE, 0x00),
+        with_refinement(PROGRESSIVE, 0x1F),
         cut_short(PROGRESSIVE, 0),
         cut_short(PROGRESSIVE, 3),
         PROGRESSIVE[: scans_of(PROGRESSIVE)[1]],
@@ -73,6 +88,9 @@ def cut_short(blob: bytes, scan: int) -> bytes:
         "header_cut",
         "baseline",
         "means_said_twice",
+        "high_bits_refined",
+        "means_said_anew",
+        "bits_that_do_not_follow",
         "first_scan_header_cut",
         "later_scan_header_cut",
         "one_scan",

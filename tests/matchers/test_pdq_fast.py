@@ -213,6 +213,20 @@ def test_a_grey_jpeg_takes_the_fast_way(exact_ways):
     assert bits_apart(code, pdq.hash_blob(blob)[0]) <= 2
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keep_rgb": True},
+        {"subsampling": "4:2:0"},
+        {"subsampling": "4:4:4", "restart_marker_rows": 1},
+    ],
+    ids=["stored_as_rgb", "subsampled", "restarts"],
+)
+def test_every_kind_of_jpeg_is_a_few_bits_off(options):
+    """However the colours are stored: the decoder's grey is near the luma of the shown picture."""
+    assert distance(store(enlarged(6, 320), "JPEG", quality=90, **options)) <= FEW_BITS
+
+
 PHOTO = store(smooth(200, 300), "JPEG", quality=90)
 
 
