@@ -10,7 +10,7 @@ import io
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ def _agreement(blobs: Sequence[bytes]) -> dict[str, Any]:
     codes = np.stack([code for code, _ in reference])
     quality = np.array([one for _, one in reference])
     found: dict[str, Any] = {"images": len(blobs)}
-    for mode in ("exact", "fast"):
+    for mode in get_args(pdq.Mode):
         batch = _ours(blobs, mode)
         bits = np.bitwise_count(batch.codes ^ codes).sum(axis=1)
         found[mode] = {
@@ -97,7 +97,7 @@ def _agreement(blobs: Sequence[bytes]) -> dict[str, Any]:
     return found
 
 
-def _ours(blobs: Sequence[bytes], mode: Any) -> pdq.PdqBatch:
+def _ours(blobs: Sequence[bytes], mode: pdq.Mode) -> pdq.PdqBatch:
     return pdq.hash_images(blobs, mode=mode, threads=1)
 
 
