@@ -1,14 +1,17 @@
 # make setup   install into .venv, exactly what constraints.txt pins
 # make demo    the main job on real photographs, from indicators to verdicts
-# make test    the tests          make check   lint, types, imports, wire      make bench   figures
+# make test    the tests          make check   lint, types, imports, wire
+# make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
+# make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RIVALS := $(VENV)/.rivals-installed
 
-.PHONY: setup demo test check bench format proto constraints clean fresh-kernels
+.PHONY: setup demo test check bench bench-page format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -39,8 +42,15 @@ fresh-kernels:
 	@for kernel in matchers/*/_kernels/*.py matchers/*/_*.py; do \
 		find matchers -name '*.nb[ic]' ! -newer $$kernel -delete; done
 
-bench: setup fresh-kernels
-	$(BIN)/python benchmarks/run.py
+bench: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks run $(ARGS)
+
+bench-page: setup
+	$(BIN)/python -m benchmarks page $(ARGS)
+
+$(RIVALS): $(INSTALLED) benchmarks/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/constraints.txt
+	@touch $@
 
 format: setup
 	$(BIN)/ruff check --fix-only .
@@ -55,7 +65,11 @@ constraints:  # pin anew, after a change of pyproject.toml
 	$(VENV)-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
+	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
+		| $(VENV)-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --constraints constraints.txt --upgrade \
+		--generate-hashes --no-emit-index-url --no-emit-find-links \
+		--custom-compile-command "make constraints" --output-file benchmarks/constraints.txt -
 	rm -rf $(VENV)-uv
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	rm -rf $(VENV) benchmarks/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
