@@ -31,9 +31,6 @@ from matchers.hamming.mih import MultiIndex
 
 FORMAT: Final = "sluis-hamming-index/2"
 
-_NONE: Final = np.empty(0, np.int64)
-_NONE.setflags(write=False)
-
 _ARRAYS: Final = {"faiss": ("codes",), "mih": mih.ARRAYS}
 
 
@@ -57,8 +54,6 @@ class Matches:
     @classmethod
     def of(cls, hits: npt.NDArray[np.uint64]) -> Self:
         """Sort and take apart hits of `_kernels.hits`: their order is that of the numbers."""
-        if len(hits) == 0:
-            return cls(_NONE, _NONE, _NONE)
         hits = np.sort(hits)
         low = np.uint64(0xFFFF_FFFF)
         return cls(
@@ -66,6 +61,9 @@ class Matches:
             (hits & low).astype(np.int64),
             (hits >> np.uint64(32) & np.uint64(0x1FF)).astype(np.int64),
         )
+
+
+_NO_MATCHES: Final = Matches.of(np.empty(0, np.uint64))
 
 
 class HammingIndex:
@@ -146,7 +144,8 @@ class HammingIndex:
         if not 0 <= radius <= limits.MAX_RADIUS_BITS:
             raise ValueError(f"radius is {radius} bits: give 0 to {limits.MAX_RADIUS_BITS}")
         if len(queries) <= MAX_QUERIES:
-            return Matches.of(self._backend.search(queries, radius, threads))
+            hits = self._backend.search(queries, radius, threads)
+            return Matches.of(hits) if len(hits) else _NO_MATCHES
         parts = [
             self.search(queries[first : first + MAX_QUERIES], radius, threads=threads)
             for first in range(0, len(queries), MAX_QUERIES)

@@ -188,15 +188,20 @@ class MultiIndex:
     def _probe(self, queries: U64, radius: int, threads: int) -> U64:
         plan = _plan(radius, self._tables.key_bits, len(self))
         heavy = np.zeros(len(queries), np.uint8)
+        given = (*self._tables, *plan, queries)
+        if threads < 2:  # single queries come here, and every microsecond around them counts
+            found = _all_hits(probe.probe, *given, 0, len(queries), heavy)
+        else:
 
-        def part(bounds: tuple[int, int]) -> U64:
-            return _all_hits(probe.probe, self._tables, plan, queries, *bounds, heavy)
+            def part(bounds: tuple[int, int]) -> U64:
+                return _all_hits(probe.probe, *given, *bounds, heavy)
 
-        found = _each(part, _parts(len(queries), threads), threads)
+            found = _joined(_each(part, _parts(len(queries), threads), threads))
         if np.count_nonzero(heavy):
             rest = self._permuted(queries)
-            found.append(self._brute(rest, radius, threads, np.flatnonzero(heavy)))
-        return _joined(found)
+            brute_hits = self._brute(rest, radius, threads, np.flatnonzero(heavy))
+            found = np.concatenate([found, brute_hits])
+        return found
 
     def _sweep(self, queries: U64, radius: int, threads: int, sweep_bits: int) -> U64:
         plan = _plan(radius, sweep_bits, len(self))

@@ -27,9 +27,10 @@ BLOCKS_AT_ONCE = 1024  # 256 KiB of codes: they stay in the cache while the quer
 HALF_UP_TO_BITS = 47  # above this radius unrelated codes pass half a comparison too often
 
 _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
+_inlined = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 
-@_njit
+@_inlined
 def _near_rows(
     blocks: U64, block: int, queries: U64, query: int, radius: int, alone: bool
 ) -> np.uint64:
