@@ -31,6 +31,13 @@ app = typer.Typer(
 
 @app.command("serve")
 def verification_serve(
+    order: Annotated[
+        list[Path],
+        typer.Option(
+            help="An order whose candidates are taken: the file that the provider scans under; "
+            "may be given several times."
+        ),
+    ],
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:7443",
@@ -40,8 +47,10 @@ def verification_serve(
     ),
 ) -> None:
     """Serve: take candidates from the scan, show released ones to reviewers. Mutual TLS only."""
+    from pipeline import order as orders
     from pipeline.verification import service
 
+    valid = [orders.load(file) for file in order]
     check_address(listen)
 
     async def stopped() -> None:
@@ -59,7 +68,12 @@ def verification_serve(
     try:
         asyncio.run(
             service.serve(
-                address=listen, key_folder=keys, store_path=store, ready=ready, stop=stopped
+                address=listen,
+                key_folder=keys,
+                store_path=store,
+                orders=valid,
+                ready=ready,
+                stop=stopped,
             )
         )
     except RuntimeError as error:

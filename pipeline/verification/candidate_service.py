@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Final
 
 import grpc
@@ -15,7 +16,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 )
 from pipeline.threshold import COORDINATE_BYTES, Record
 from pipeline.verification import store as kept
-from pipeline.verification.release import ACCEPTED_POLICIES
+from pipeline.verification.orders import ServedOrder
 from pipeline.verification.store import Arrival, Store
 
 MOST_CANDIDATES: Final = 1_000
@@ -24,6 +25,7 @@ _REJECTIONS: Final = {
     kept.CONFLICT: candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT,
     kept.ALTERED: candidate_service_pb2.REJECT_REASON_ALTERED,
     kept.EXPIRED: candidate_service_pb2.REJECT_REASON_EXPIRED,
+    kept.CLOSED: candidate_service_pb2.REJECT_REASON_EPOCH_CLOSED,
 }
 _OUTCOMES: Final = {
     kept.ADDED: candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED,
@@ -34,9 +36,15 @@ _OUTCOMES: Final = {
 class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
     """Takes candidates from the scan."""
 
-    def __init__(self, store: Store, verifier_key_ids: frozenset[str]) -> None:
-        """Accept seals made for these verifier keys."""
+    def __init__(
+        self,
+        store: Store,
+        orders: Mapping[bytes, ServedOrder],
+        verifier_key_ids: frozenset[str],
+    ) -> None:
+        """Accept seals made under these orders and for these verifier keys."""
         self._store = store
+        self._orders = orders
         self._verifier_key_ids = verifier_key_ids
 
     async def SubmitCandidates(  # noqa: N802 - gRPC's name
@@ -73,20 +81,29 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
             seal = candidates.seal_of(candidate)
         except candidates.Malformed:
             return candidate_service_pb2.REJECT_REASON_MALFORMED
-        policy = ACCEPTED_POLICIES.get(context.policy_id)
-        if policy is None:
-            return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
-        if isinstance(seal, Record) and {s.stream for s in seal.shares} != set(policy.streams):
+        order = self._orders.get(context.order_id)
+        if order is None:
+            return candidate_service_pb2.REJECT_REASON_ORDER_UNKNOWN
+        streams = {s.stream for s in seal.shares} if isinstance(seal, Record) else None
+        if context.policy_id != order.policy.policy_id or (
+            streams is not None and streams != set(order.policy.streams)
+        ):
             return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
         if candidate.verifier_key_id not in self._verifier_key_ids:
             return candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN
+        if order.epochs.epoch(candidate.context.hit_day) != context.epoch:
+            return candidate_service_pb2.REJECT_REASON_EPOCH_UNKNOWN
         return _arrival(candidate, seal)
 
 
 def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arrival:
-    message, day = candidate.SerializeToString(), candidate.context.hit_day
+    context = candidate.context
+    known = (
+        candidate.candidate_id, candidate.SerializeToString(), context.order_id, context.epoch,
+        context.hit_day,
+    )  # fmt: skip
     if not isinstance(seal, Record):
-        return Arrival(candidate.candidate_id, message, day)
+        return Arrival(*known)
     shares = tuple(
         (
             share.stream,
@@ -95,7 +112,7 @@ def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arriva
         )
         for share in seal.shares
     )
-    return Arrival(candidate.candidate_id, message, day, seal.tag, shares)
+    return Arrival(*known, seal.tag, shares)
 
 
 def _result(candidate_id: bytes, outcome: str) -> candidate_service_pb2.CandidateResult:

@@ -38,7 +38,7 @@ HELD, QUARANTINED = "held", "quarantined"
 RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
 
 ADDED, REPEATED = "added", "repeated"
-CONFLICT, ALTERED, EXPIRED = "conflict", "altered", "expired"
+CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
 """What became of a candidate that arrived."""
 
 MOST_RETENTION_DAYS: Final = 365
@@ -87,6 +87,8 @@ class Arrival:
     Attributes:
         candidate_id: its id.
         message: serialized, as it arrived.
+        order_id: of its order.
+        epoch: of that order.
         hit_day: days since 1970.
         group_tag: its group, if it waits for a second hit; empty if it is released at once.
         shares: of one that waits, (stream, x, y) of each.
@@ -94,6 +96,8 @@ class Arrival:
 
     candidate_id: bytes
     message: bytes
+    order_id: bytes
+    epoch: int
     hit_day: int
     group_tag: bytes = b""
     shares: tuple[tuple[str, bytes, bytes], ...] = ()
@@ -200,8 +204,9 @@ class Store:
 
         Returns:
             For each `ADDED`, `REPEATED`, `CONFLICT` (the same x as another with another y),
-            `ALTERED` (not what was sealed: seen once its group is open) or `EXPIRED` (waits, and
-            its retention is over); resolved once durable.
+            `ALTERED` (not what was sealed: seen once its group is open), `EXPIRED` (waits, and
+            its retention is over) or `CLOSED` (the key of its epoch is destroyed); resolved once
+            durable.
         """
 
         def work(transaction: Transaction) -> list[str]:
@@ -279,6 +284,7 @@ class _Intake:
     def add(self, arrivals: Sequence[Arrival]) -> list[str]:
         """Keep what is new, settle the groups it belongs to, say what became of each."""
         filled = self._filled([one.candidate_id for one in arrivals])
+        closed = closed_epochs(self._transaction)
         outcomes = []
         rows: list[tuple[Any, ...]] = []
         joining: list[Arrival] = []
@@ -288,6 +294,9 @@ class _Intake:
             seal = bool(one.group_tag)
             if seal in seals:
                 outcomes.append(REPEATED)
+                continue
+            if (one.order_id, one.epoch) in closed:
+                outcomes.append(CLOSED)
                 continue
             if one.group_tag and one.hit_day + self._retention_days < self._today:
                 outcomes.append(EXPIRED)
@@ -332,14 +341,13 @@ class _Intake:
         }
 
     def _row(self, one: Arrival) -> tuple[Any, ...]:
+        known = (one.candidate_id, one.order_id, one.epoch, self._now)
         if one.group_tag:
             day = one.hit_day + self._retention_days
-            return (one.candidate_id, None, HELD, one.group_tag, one.message, None, self._now, day)
+            return (*known, None, HELD, one.group_tag, one.message, None, day)
         self._sequence += 1
         day = self._today + self._retention_days
-        return (
-            one.candidate_id, self._sequence, RELEASED, None, None, one.message, self._now, day,
-        )  # fmt: skip
+        return (*known, self._sequence, RELEASED, None, None, one.message, day)
 
     def _join(self, one: Arrival) -> None:
         """Add a second seal to a candidate that has one."""
@@ -469,8 +477,8 @@ class _Intake:
 
 
 _INSERT: Final = (
-    "INSERT INTO candidate (candidate_id, sequence, state, group_tag, waiting, released, "
-    "received_at, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO candidate (candidate_id, order_id, epoch, received_at, sequence, state, "
+    "group_tag, waiting, released, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT: Final = (
     "SELECT sequence, released, state, received_at, value, reviewer, reason, decided_at, group_ref "
@@ -478,6 +486,12 @@ _SELECT: Final = (
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
+
+
+def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:
+    """Order and epoch of every key that is known to be destroyed."""
+    rows = transaction.execute("SELECT order_id, epoch FROM closed_epoch").fetchall()
+    return {(order_id, epoch) for order_id, epoch in rows}
 
 
 def one_released(transaction: Transaction, candidate_id: bytes) -> Stored:

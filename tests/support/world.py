@@ -143,8 +143,10 @@ def real_now() -> dt.datetime:
 
 
 @contextmanager
-def verification(world: World, store: Path | str, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """A verification service in this process; yields its address."""
+def verification(
+    world: World, store: Path | str, address: str = "127.0.0.1:0", **changes: Any
+) -> Iterator[str]:
+    """A verification service in this process; yields its address. `changes` are its settings."""
     started: list[int] = []
     failed: list[BaseException] = []
     ready = threading.Event()
@@ -168,7 +170,7 @@ def verification(world: World, store: Path | str, address: str = "127.0.0.1:0") 
             store_path=store,
             ready=on_ready,
             stop=stop,
-            clock=lambda: clock().timestamp(),
+            **({"orders": [make_order()], "clock": lambda: clock().timestamp()} | changes),
         )
 
     def work() -> None:
