@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pipeline import vouchers
 from pipeline.errors import OrderRefused
 from pipeline.order import Order
-from pipeline.vouchers import Epochs, Policy
+from pipeline.vouchers import Epochs
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,14 @@ class ServedOrder:
     """What a candidate of an order must agree with.
 
     Attributes:
-        policy: the only release policy it may be sealed under. A weaker one (k = 1) has another
-            id and is never accepted.
+        policy_id: of the only release policy it may be sealed under. A weaker one (k = 1) has
+            another id and is never accepted.
+        streams: that policy's.
         epochs: its period.
     """
 
-    policy: Policy
+    policy_id: bytes
+    streams: frozenset[str]
     epochs: Epochs
 
 
@@ -41,8 +43,10 @@ def served(orders: Sequence[Order]) -> Mapping[bytes, ServedOrder]:
         order_id = vouchers.order_id(one.reference)
         if order_id in known:
             raise OrderRefused(f"order {one.reference} is given twice: give its one valid file")
+        policy = vouchers.release_policy(one.group_hits_by, one.epoch_days)
         known[order_id] = ServedOrder(
-            vouchers.release_policy(one.group_hits_by, one.epoch_days),
+            policy.policy_id,
+            frozenset(policy.streams),
             Epochs.of(one.valid_from, one.valid_until, one.epoch_days),
         )
     return known

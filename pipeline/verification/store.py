@@ -214,6 +214,14 @@ class Store:
 
         return self.submit(work)
 
+    def known(self, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+        """Which seals are durably kept of each id: True for a threshold seal, False for a direct.
+
+        What is known stays known, so a repeat can be answered without asking the writer.
+        """
+        with self.read() as connection:
+            return _seals(connection, ids)
+
     def get(self, candidate_id: bytes) -> Stored:
         """One released candidate.
 
@@ -283,7 +291,7 @@ class _Intake:
 
     def add(self, arrivals: Sequence[Arrival]) -> list[str]:
         """Keep what is new, settle the groups it belongs to, say what became of each."""
-        filled = self._filled([one.candidate_id for one in arrivals])
+        filled = _seals(self._transaction, [one.candidate_id for one in arrivals])
         closed = closed_epochs(self._transaction)
         outcomes = []
         rows: list[tuple[Any, ...]] = []
@@ -325,20 +333,6 @@ class _Intake:
         ]
         self._note(arrivals, outcomes)
         return outcomes
-
-    def _filled(self, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
-        """Which seals are kept of each id: True for a threshold seal, False for a direct one."""
-        if not ids:
-            return {}
-        found = self._transaction.execute(
-            "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
-            f"WHERE candidate_id IN ({marks(len(ids))})",
-            ids,
-        ).fetchall()
-        return {
-            candidate_id: frozenset([True] * bool(waits) + [False] * bool(is_direct))
-            for candidate_id, waits, is_direct in found
-        }
 
     def _row(self, one: Arrival) -> tuple[Any, ...]:
         known = (one.candidate_id, one.order_id, one.epoch, self._now)
@@ -476,6 +470,8 @@ class _Intake:
             audit.append(self._transaction, "batch", {**counts, "ids_sha256": digest}, self._now)
 
 
+_WAITS: Final = frozenset({True})
+_DIRECT: Final = frozenset({False})
 _INSERT: Final = (
     "INSERT INTO candidate (candidate_id, order_id, epoch, received_at, sequence, state, "
     "group_tag, waiting, released, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -486,6 +482,19 @@ _SELECT: Final = (
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
+
+
+def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+    """See `Store.known`."""
+    if not ids:
+        return {}
+    found = transaction.execute(
+        "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
+        f"WHERE candidate_id IN ({marks(len(ids))})",
+        ids,
+    ).fetchall()
+    kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
+    return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
 
 
 def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:
