@@ -28,15 +28,17 @@ class Released:
 
     Attributes:
         messages: by candidate id, the candidate with its direct seal, as reviewers get it.
-        bad: ids whose share or ciphertext is not what was sealed.
+        bad: ids whose share, context or ciphertext is not what was sealed.
+        pair: ids of two candidates that alone open the group again.
     """
 
     messages: dict[bytes, bytes]
     bad: tuple[bytes, ...]
+    pair: tuple[bytes, bytes]
 
 
 def release(messages: Sequence[bytes]) -> Released | None:
-    """Open a group if it can be opened.
+    """Open a group if it can be opened. The outcome does not depend on the messages' order.
 
     Args:
         messages: every kept candidate of one group, serialized, as it arrived.
@@ -45,17 +47,50 @@ def release(messages: Sequence[bytes]) -> Released | None:
         None while no two hits differ in every stream, or no pair certifies the group.
     """
     parsed = [candidate_pb2.Candidate.FromString(message) for message in messages]
-    records = [candidates.seal_of(one) for one in parsed]
-    context = candidates.context_of(parsed[0])
-    policy = ACCEPTED_POLICIES[context.policy_id]
-    try:
-        opened = open_group(policy, context, [r for r in records if isinstance(r, Record)])
-    except (NotOpen, Inconsistent):
-        return None
-    ready = {}
-    for one in parsed:
-        inner = opened.inners.get(one.candidate_id)
-        if inner is not None:
-            one.direct.ciphertext = inner
-            ready[one.candidate_id] = one.SerializeToString()
-    return Released(ready, opened.bad)
+    contexts = [candidates.context_of(one) for one in parsed]
+    # The tag commits to one context: records that name another are not what was sealed.
+    for context in dict.fromkeys(contexts):
+        seals = [
+            candidates.seal_of(one)
+            for one, its in zip(parsed, contexts, strict=True)
+            if its == context
+        ]
+        records = [seal for seal in seals if isinstance(seal, Record)]
+        try:
+            opened = open_group(ACCEPTED_POLICIES[context.policy_id], context, records)
+        except (NotOpen, Inconsistent):
+            continue
+        for one in parsed:
+            if one.candidate_id in opened.inners:
+                one.direct.ciphertext = opened.inners[one.candidate_id]
+        return Released(
+            {
+                one.candidate_id: one.SerializeToString()
+                for one in parsed
+                if one.candidate_id in opened.inners
+            },
+            tuple(one.candidate_id for one in parsed if one.candidate_id not in opened.inners),
+            opened.pair,
+        )
+    return None
+
+
+def contested(messages: Sequence[bytes]) -> set[bytes]:
+    """Ids of a group's candidates that contradict another: the same x with another y.
+
+    One of the two is forged or damaged. Which, nobody can say before the group opens.
+    """
+    points: dict[tuple[str, int], dict[int, set[bytes]]] = {}
+    for message in messages:
+        one = candidate_pb2.Candidate.FromString(message)
+        seal = candidates.seal_of(one)
+        for share in seal.shares if isinstance(seal, Record) else ():
+            ids = points.setdefault((share.stream, share.x), {})
+            ids.setdefault(share.y, set()).add(one.candidate_id)
+    return {
+        candidate_id
+        for by_y in points.values()
+        if len(by_y) > 1
+        for ids in by_y.values()
+        for candidate_id in ids
+    }

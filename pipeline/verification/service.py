@@ -1,12 +1,8 @@
-"""The gRPC face of the store: candidates in from the scan, released ones out to reviewers.
-
-Holds no private key of the verifier: a seal is opened on the reviewer's side only.
-"""
+"""The verification service: the store behind gRPC, over mutual TLS, with who may call what."""
 
 from __future__ import annotations
 
-import asyncio
-import sqlite3
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final
@@ -15,30 +11,16 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from pipeline import keys
-from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import (
-    candidate_pb2,
-    candidate_service_pb2,
     candidate_service_pb2_grpc,
-    review_service_pb2,
     review_service_pb2_grpc,
 )
-from pipeline.rpc.tls import RoleInterceptor, peer_name
-from pipeline.threshold import COORDINATE_BYTES, Record
-from pipeline.verification.release import ACCEPTED_POLICIES
-from pipeline.verification.store import (
-    ADDED,
-    CONFLICT,
-    REPEATED,
-    AlreadyDecided,
-    NotFound,
-    Store,
-    Stored,
-    Waiting,
-)
+from pipeline.rpc.tls import RoleInterceptor
+from pipeline.verification.candidate_service import CandidateService
+from pipeline.verification.database import StoreFault
+from pipeline.verification.review_service import ReviewService
+from pipeline.verification.store import open_store
 
-MOST_CANDIDATES: Final = 1_000
-MOST_REASON_CHARACTERS: Final = 2_000
 _MESSAGE_BYTES: Final = 8 * 1024 * 1024
 
 _SUBMIT: Final = "/sluis.verification.v1.CandidateService/SubmitCandidates"
@@ -52,180 +34,47 @@ ALLOWED: Final = {
 }
 """Who may call what; everything else is denied."""
 
-_OUTCOMES: Final = {
-    ADDED: (
-        candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED,
-        candidate_service_pb2.REJECT_REASON_UNSPECIFIED,
-    ),
-    REPEATED: (
-        candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE,
-        candidate_service_pb2.REJECT_REASON_UNSPECIFIED,
-    ),
-    CONFLICT: (
-        candidate_service_pb2.SUBMIT_OUTCOME_REJECTED,
-        candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT,
-    ),
-}
-_STATES: Final = {
-    "released": review_service_pb2.CANDIDATE_STATE_RELEASED,
-    "confirmed": review_service_pb2.CANDIDATE_STATE_CONFIRMED,
-    "rejected": review_service_pb2.CANDIDATE_STATE_REJECTED,
-}
-_VERDICTS: Final = {
-    "confirmed": review_service_pb2.VERDICT_VALUE_CONFIRMED,
-    "rejected": review_service_pb2.VERDICT_VALUE_REJECTED,
-}
 
+class FaultInterceptor(grpc.aio.ServerInterceptor):
+    """A store that does not answer is UNAVAILABLE to the caller: nothing was kept, try again."""
 
-class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
-    """Takes candidates from the scan."""
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """Wrap a unary method's handler."""
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
 
-    def __init__(self, store: Store, verifier_key_ids: frozenset[str]) -> None:
-        """Accept seals made for these verifier keys."""
-        self._store = store
-        self._verifier_key_ids = verifier_key_ids
+        async def guarded(request: Any, context: Any) -> Any:
+            try:
+                return await handler.unary_unary(request, context)
+            except StoreFault:
+                await context.abort(
+                    grpc.StatusCode.UNAVAILABLE, "the store does not answer; send again"
+                )
 
-    async def SubmitCandidates(  # noqa: N802 - gRPC's name
-        self, request: candidate_service_pb2.SubmitCandidatesRequest, context: Any
-    ) -> candidate_service_pb2.SubmitCandidatesResponse:
-        """Keep what is well formed; say of each what became of it."""
-        if len(request.candidates) > MOST_CANDIDATES:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"{len(request.candidates)} candidates: send at most {MOST_CANDIDATES} in a call",
-            )
-        for candidate in request.candidates:
-            candidate.DiscardUnknownFields()  # one size, and nothing hidden in it
-        seals = [self._read(candidate) for candidate in request.candidates]
-        pairs = list(zip(request.candidates, seals, strict=True))
-        at_once = [
-            (candidate.candidate_id, candidate.SerializeToString())
-            for candidate, seal in pairs
-            if isinstance(seal, bytes)
-        ]
-        waiting = [
-            _waiting(candidate, seal) for candidate, seal in pairs if isinstance(seal, Record)
-        ]
-        # The queue may be full: waiting for a place must not hold up the event loop.
-        released = await asyncio.to_thread(self._store.add, at_once)
-        held = await asyncio.to_thread(self._store.add_waiting, waiting)
-        try:
-            is_new: list[bool] = await asyncio.wrap_future(released)
-            kept: list[str] = await asyncio.wrap_future(held)
-        except sqlite3.Error:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the store is busy; send again")
-        outcomes_at_once = iter([ADDED if new else REPEATED for new in is_new])
-        outcomes_waiting = iter(kept)
-        results = []
-        for candidate, seal in pairs:
-            result = candidate_service_pb2.CandidateResult(candidate_id=candidate.candidate_id)
-            if isinstance(seal, bytes | Record):
-                kind = next(outcomes_at_once if isinstance(seal, bytes) else outcomes_waiting)
-                result.outcome, result.reject_reason = _OUTCOMES[kind]
-            else:
-                result.outcome = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
-                result.reject_reason = seal
-            results.append(result)
-        return candidate_service_pb2.SubmitCandidatesResponse(results=results)
-
-    def _read(
-        self, candidate: candidate_pb2.Candidate
-    ) -> bytes | Record | candidate_service_pb2.RejectReason.ValueType:
-        """The candidate's seal, or why it is not taken."""
-        try:
-            context = candidates.context_of(candidate)
-            seal = candidates.seal_of(candidate)
-        except candidates.Malformed:
-            return candidate_service_pb2.REJECT_REASON_MALFORMED
-        policy = ACCEPTED_POLICIES.get(context.policy_id)
-        if policy is None:
-            return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
-        if isinstance(seal, Record) and {s.stream for s in seal.shares} != set(policy.streams):
-            return candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH
-        if candidate.verifier_key_id not in self._verifier_key_ids:
-            return candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN
-        return seal
-
-
-class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
-    """Shows released candidates to reviewers and records their verdicts."""
-
-    def __init__(self, store: Store) -> None:
-        """Serve from `store`."""
-        self._store = store
-
-    async def ListCandidates(  # noqa: N802
-        self, request: review_service_pb2.ListCandidatesRequest, context: Any
-    ) -> review_service_pb2.ListCandidatesResponse:
-        """A page in order of arrival."""
-        size = request.page_size or 100
-        if size > 1000 or request.after_sequence >= 2**63:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "page_size is 1 to 1000, after_sequence < 2**63"
-            )
-        state = next((name for name, value in _STATES.items() if value == request.state), None)
-        stored, total = await asyncio.to_thread(
-            self._store.page, request.after_sequence, size, state
+        return grpc.unary_unary_rpc_method_handler(
+            guarded, handler.request_deserializer, handler.response_serializer
         )
-        return review_service_pb2.ListCandidatesResponse(
-            items=[_item(one) for one in stored], total_count=total
-        )
-
-    async def GetCandidate(  # noqa: N802
-        self, request: review_service_pb2.GetCandidateRequest, context: Any
-    ) -> review_service_pb2.GetCandidateResponse:
-        """One candidate with its seal."""
-        try:
-            stored = await asyncio.to_thread(self._store.get, request.candidate_id)
-        except NotFound as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        return review_service_pb2.GetCandidateResponse(item=_item(stored))
-
-    async def RecordVerdict(  # noqa: N802
-        self, request: review_service_pb2.RecordVerdictRequest, context: Any
-    ) -> review_service_pb2.RecordVerdictResponse:
-        """Record a verdict in the name on the caller's certificate."""
-        value = next((name for name, known in _VERDICTS.items() if known == request.value), None)
-        reason = request.reason.strip()
-        if value is None:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "value is CONFIRMED or REJECTED")
-        if value == "rejected" and not reason:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, "a rejection needs a reason: it goes back as one"
-            )
-        if len(reason) > MOST_REASON_CHARACTERS:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"reason has {len(reason)} characters, at most {MOST_REASON_CHARACTERS} are kept",
-            )
-        try:
-            future = await asyncio.to_thread(
-                self._store.decide, request.candidate_id, str(value), peer_name(context), reason
-            )
-            stored = await asyncio.wrap_future(future)
-        except NotFound as error:
-            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
-        except AlreadyDecided as error:
-            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
-        return review_service_pb2.RecordVerdictResponse(item=_item(stored))
 
 
 async def serve(
     *,
     address: str,
     key_folder: Path,
-    store_path: Path,
+    store_path: Path | str,
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
 
     Args:
         address: host:port to listen on; port 0 takes a free one.
         key_folder: this service's keys.
-        store_path: the SQLite file.
+        store_path: the SQLite file, or the URL of a PostgreSQL database.
         ready: called with the port once it serves.
         stop: awaited.
+        clock: seconds since 1970.
 
     Raises:
         KeysRefused, StoreRefused: as their loaders say.
@@ -233,10 +82,10 @@ async def serve(
     """
     credentials = keys.identity(key_folder).server_credentials()
     verifier = keys.key_id(keys.verifier_public_key(key_folder))
-    store = Store(store_path)
+    store = open_store(store_path, clock=clock)
     try:
         server = grpc.aio.server(
-            interceptors=[RoleInterceptor(ALLOWED)],
+            interceptors=[RoleInterceptor(ALLOWED), FaultInterceptor()],
             options=[
                 ("grpc.max_receive_message_length", _MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),  # a second service on the port is a mistake: fail
@@ -257,31 +106,3 @@ async def serve(
         await server.stop(grace=10)
     finally:
         store.close()
-
-
-def _waiting(candidate: candidate_pb2.Candidate, record: Record) -> Waiting:
-    shares = tuple(
-        (
-            share.stream,
-            share.x.to_bytes(COORDINATE_BYTES, "big"),
-            share.y.to_bytes(COORDINATE_BYTES, "big"),
-        )
-        for share in record.shares
-    )
-    return Waiting(candidate.candidate_id, candidate.SerializeToString(), record.tag, shares)
-
-
-def _item(stored: Stored) -> review_service_pb2.ReviewItem:
-    item = review_service_pb2.ReviewItem(
-        sequence=stored.sequence,
-        candidate=candidate_pb2.Candidate.FromString(stored.message),
-        state=_STATES[stored.state],
-        group_ref=stored.group_ref,
-    )
-    item.receive_time.FromSeconds(stored.received_at)
-    if stored.verdict is not None:
-        item.verdict.value = _VERDICTS[stored.verdict.value]
-        item.verdict.reviewer = stored.verdict.reviewer
-        item.verdict.reason = stored.verdict.reason
-        item.verdict.decide_time.FromSeconds(stored.verdict.decided_at)
-    return item

@@ -143,7 +143,7 @@ def real_now() -> dt.datetime:
 
 
 @contextmanager
-def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Iterator[str]:
+def verification(world: World, store: Path | str, address: str = "127.0.0.1:0") -> Iterator[str]:
     """A verification service in this process; yields its address."""
     started: list[int] = []
     failed: list[BaseException] = []
@@ -168,6 +168,7 @@ def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Ite
             store_path=store,
             ready=on_ready,
             stop=stop,
+            clock=lambda: clock().timestamp(),
         )
 
     def work() -> None:

@@ -57,8 +57,14 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """Sealed under a release policy that this service does not accept."""
     REJECT_REASON_SHARE_CONFLICT: _RejectReason.ValueType  # 4
     """Another candidate of the group has the same x with another y: one of them is forged or damaged.
-    The later one is quarantined.
+    Both are quarantined; the honest one is released once its group opens and proves it.
     """
+    REJECT_REASON_ALTERED: _RejectReason.ValueType  # 5
+    """Its group is open, and the candidate's shares or ciphertext are not what was sealed.
+    Quarantined. Of a group that is not yet open, this is seen only when it opens.
+    """
+    REJECT_REASON_EXPIRED: _RejectReason.ValueType  # 6
+    """A hit on new material whose retention is over. Not kept."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -70,8 +76,14 @@ REJECT_REASON_POLICY_MISMATCH: RejectReason.ValueType  # 3
 """Sealed under a release policy that this service does not accept."""
 REJECT_REASON_SHARE_CONFLICT: RejectReason.ValueType  # 4
 """Another candidate of the group has the same x with another y: one of them is forged or damaged.
-The later one is quarantined.
+Both are quarantined; the honest one is released once its group opens and proves it.
 """
+REJECT_REASON_ALTERED: RejectReason.ValueType  # 5
+"""Its group is open, and the candidate's shares or ciphertext are not what was sealed.
+Quarantined. Of a group that is not yet open, this is seen only when it opens.
+"""
+REJECT_REASON_EXPIRED: RejectReason.ValueType  # 6
+"""A hit on new material whose retention is over. Not kept."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final

@@ -1,0 +1,66 @@
+"""`sluis verification …`, the part of whoever runs the service."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.common import GROUP, check_address, out
+from pipeline.errors import SluisError
+
+StorePlace = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="SLUIS_STORE",
+        metavar="FILE|URL",
+        help="Where candidates are kept: a SQLite file, made if absent, or an empty PostgreSQL "
+        "database, postgresql://USER@HOST/DATABASE.",
+    ),
+]
+
+app = typer.Typer(
+    help="The other side: serve candidates to reviewers; list, open, decide.", **GROUP
+)
+
+
+@app.command("serve")
+def verification_serve(
+    listen: Annotated[
+        str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = "127.0.0.1:7443",
+    store: StorePlace = "verification.sqlite3",
+    keys: Annotated[Path, typer.Option(help="The service's key folder.")] = Path(
+        "keys/verification"
+    ),
+) -> None:
+    """Serve: take candidates from the scan, show released ones to reviewers. Mutual TLS only."""
+    from pipeline.verification import service
+
+    check_address(listen)
+
+    async def stopped() -> None:
+        event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(name, event.set)
+        await event.wait()
+
+    def ready(port: int) -> None:
+        host = listen.rpartition(":")[0]
+        out.print(f"verification serves on {host}:{port}")  # the store's URL may hold a password
+        sys.stdout.flush()
+
+    try:
+        asyncio.run(
+            service.serve(
+                address=listen, key_folder=keys, store_path=store, ready=ready, stop=stopped
+            )
+        )
+    except RuntimeError as error:
+        raise SluisError(f"cannot listen on {listen}: {error}. Is the port taken?") from error

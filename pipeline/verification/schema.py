@@ -1,0 +1,96 @@
+"""The store's tables, once for both databases; written for SQLite, PostgreSQL's words put in.
+
+A schema of another version is refused, never guessed at: see docs/verification.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+VERSION: Final = 3
+
+TABLES: Final = """
+CREATE TABLE candidate (
+  candidate_id    BLOB PRIMARY KEY CHECK (length(candidate_id) = 16),
+  sequence        INTEGER UNIQUE,    -- given on release: what waits leaves no gap to be seen
+  state           TEXT NOT NULL
+    CHECK (state IN ('held', 'quarantined', 'released', 'confirmed', 'rejected')),
+  group_tag       BLOB,              -- of the threshold seal
+  waiting         BLOB,              -- the Candidate with its threshold seal, as it arrived
+  released        BLOB,              -- the Candidate with a direct seal: reviewers may read it
+  received_at     INTEGER NOT NULL,  -- seconds since 1970
+  delete_after    INTEGER NOT NULL,  -- last day of retention, days since 1970
+  CHECK ((state IN ('held', 'quarantined')) = (sequence IS NULL)),
+  CHECK ((group_tag IS NULL) <= (waiting IS NULL))
+);
+CREATE INDEX candidate_by_state ON candidate (state, sequence);
+CREATE INDEX candidate_by_group ON candidate (group_tag) WHERE group_tag IS NOT NULL;
+CREATE TABLE share (                 -- every point that was seen of a group's lines
+  group_tag       BLOB NOT NULL,
+  stream          TEXT NOT NULL,
+  x               BLOB NOT NULL,
+  y               BLOB NOT NULL,
+  PRIMARY KEY (group_tag, stream, x, y)  -- a repeat never counts; another y contests its x
+) WITHOUT ROWID;
+CREATE TABLE hit_group (             -- an open group
+  group_tag       BLOB PRIMARY KEY,
+  group_ref       BLOB NOT NULL UNIQUE,  -- random: what reviewers see in the tag's place
+  one             BLOB NOT NULL,     -- two candidates whose shares open it again:
+  two             BLOB NOT NULL,     -- its key is never kept
+  opened_at       INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE verdict (
+  candidate_id    BLOB PRIMARY KEY REFERENCES candidate (candidate_id),
+  value           TEXT NOT NULL CHECK (value IN ('confirmed', 'rejected')),
+  reviewer        TEXT NOT NULL,     -- certified URI
+  reason          TEXT NOT NULL,
+  decided_at      INTEGER NOT NULL
+);
+CREATE TABLE audit (                 -- every act, in order: see audit.py
+  number          INTEGER PRIMARY KEY,
+  at              INTEGER NOT NULL,
+  kind            TEXT NOT NULL,
+  facts           TEXT NOT NULL,
+  hash            BLOB NOT NULL
+);
+"""
+
+APPEND_ONLY: Final = {"verdict": "candidate_id", "audit": "number"}
+"""Tables (and their keys) whose rows the database itself refuses to change, replace or remove."""
+
+
+def for_sqlite() -> str:
+    """The script that makes the tables in SQLite: strict types, triggers that refuse."""
+    tables = TABLES.replace("\n) WITHOUT ROWID;", "\n) STRICT, WITHOUT ROWID;")
+    script = [tables.replace("\n);", "\n) STRICT;")]
+    for table, key in APPEND_ONLY.items():
+        refuse = f"BEGIN SELECT RAISE(ABORT, 'a row of {table} is never changed'); END;"
+        # REPLACE deletes without asking a trigger on DELETE.
+        is_there = f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key})"
+        script += [
+            f"CREATE TRIGGER {table}_stands BEFORE UPDATE ON {table} {refuse}",
+            f"CREATE TRIGGER {table}_stays BEFORE DELETE ON {table} {refuse}",
+            f"CREATE TRIGGER {table}_is_first BEFORE INSERT ON {table} {is_there} {refuse}",
+        ]
+    return "\n".join(script)
+
+
+def for_postgres() -> str:
+    """The script that makes the tables in PostgreSQL."""
+    tables = TABLES.replace("BLOB", "BYTEA").replace("INTEGER", "BIGINT")
+    script = [tables.replace(") WITHOUT ROWID;", ");"), _NEVER_CHANGED]
+    for table in APPEND_ONLY:
+        when = f"BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+        script.append(f"CREATE TRIGGER {table}_stands {when} EXECUTE FUNCTION never_changed();")
+    return "\n".join(script)
+
+
+_NEVER_CHANGED: Final = f"""
+CREATE TABLE sluis_schema (version BIGINT NOT NULL);
+INSERT INTO sluis_schema VALUES ({VERSION});
+CREATE FUNCTION never_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE 'a row of % is never changed', TG_TABLE_NAME
+    USING ERRCODE = 'integrity_constraint_violation';
+END $$;
+"""
