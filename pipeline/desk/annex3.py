@@ -32,8 +32,11 @@ Moment = Annotated[
 
 def _asked(article: str, write: str, *, of: Literal["person", "vault"] = "person") -> Any:
     """A field that is null until a person (or the vault) fills it in."""
-    extra = {"article": article, "filled_in_by": of}
-    return Field(default=None, description=write, json_schema_extra=extra)
+    return Field(
+        default=None,
+        description=write,
+        json_schema_extra={"article": article, "filled_in_by": of},
+    )
 
 
 class _Section(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
 import grpc
@@ -22,6 +22,7 @@ async def run(
     most_message_bytes: int,
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
 
@@ -33,12 +34,13 @@ async def run(
         most_message_bytes: longest message taken.
         ready: called with the port once it serves.
         stop: awaited.
+        interceptors: further ones, behind the check of roles.
 
     Raises:
         RuntimeError: the address is taken.
     """
     server = grpc.aio.server(
-        interceptors=[RoleInterceptor(allowed)],
+        interceptors=[RoleInterceptor(allowed), *interceptors],
         options=[
             ("grpc.max_receive_message_length", most_message_bytes),
             ("grpc.so_reuseport", 0),  # a second service on the port is a mistake: fail

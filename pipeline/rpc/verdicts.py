@@ -127,7 +127,7 @@ def from_message(message: verdict_pb2.Verdict) -> Verdict:
         or not 1 <= len(message.decisions) <= _MOST_DECISIONS
         or len(message.signature) != SIGNATURE_BYTES
         or len(message.payload) > vouchers.PAYLOAD_PAD_BYTES
-        or bool(message.payload) != (value == CONFIRMED)
+        or (message.payload and value != CONFIRMED)
     ):
         raise Malformed("a verdict of another form")
     return Verdict(

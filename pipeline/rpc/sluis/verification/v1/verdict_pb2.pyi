@@ -112,8 +112,8 @@ class Verdict(_message.Message):
     candidate_id: _builtins.bytes
     value: Global___VerdictValue.ValueType
     payload: _builtins.bytes
-    """Only on CONFIRMED: the opened CandidatePayload that the reviewers committed to. Its tokens are
-    opaque to everyone but the provider's vault.
+    """Only on CONFIRMED, until its retention ends: the opened CandidatePayload that the reviewers
+    committed to. Its tokens are opaque to everyone but the provider's vault.
     """
     signature: _builtins.bytes
     """Ed25519, by the verification service's verdict key."""
