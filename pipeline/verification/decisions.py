@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.errors import SluisError
 from pipeline.rpc import verdicts as wire
-from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
+from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.verdicts import (
     CONFIRMED,
     CONFIRMED_ONCE,
@@ -79,13 +79,13 @@ class Decisions:
             NotFound: there is none.
         """
         with self._store.read() as connection:
-            return _case(connection, candidate_id, one_released(connection, candidate_id))
+            return _case(connection, one_released(connection, candidate_id))
 
     def page(self, after: int, size: int, state: str | None) -> tuple[list[Case], int]:
         """Up to `size` released candidates after a sequence, and how many are in that state."""
         stored, total = self._store.page(after, size, state)
         with self._store.read() as connection:
-            return [_case(connection, _id(one), one) for one in stored], total
+            return [_case(connection, one) for one in stored], total
 
     def decide(
         self, subject: Subject, decision: Decision, payload: bytes, reviewer: str
@@ -110,7 +110,7 @@ class Decisions:
             for earlier in before:
                 if earlier.reviewer_id == decision.reviewer_id:
                     if earlier.signature == decision.signature:
-                        return _case(transaction, candidate_id, stored)
+                        return _case(transaction, stored)
                     raise AlreadyDecided(
                         f"you have already decided: {earlier.value}; a decision is never changed"
                     )
@@ -122,7 +122,7 @@ class Decisions:
             if agreeing:
                 self._conclude(transaction, subject, agreeing)
             _move(transaction, candidate_id, state)
-            return _case(transaction, candidate_id, one_released(transaction, candidate_id))
+            return _case(transaction, one_released(transaction, candidate_id))
 
         return self._store.submit(work)
 
@@ -134,7 +134,7 @@ class Decisions:
         """
 
         def work(transaction: Transaction) -> Case:
-            case = _case(transaction, candidate_id, one_released(transaction, candidate_id))
+            case = _case(transaction, one_released(transaction, candidate_id))
             facts = {
                 "candidate": candidate_id.hex(),
                 "reviewer_id": reviewer_id,
@@ -270,22 +270,18 @@ class Decisions:
         audit.append(transaction, "verdict", facts, signed.decided_at)
 
 
-def _id(stored: Stored) -> bytes:
-    return candidate_pb2.Candidate.FromString(stored.message).candidate_id
-
-
 def _move(transaction: Transaction, candidate_id: bytes, state: str) -> None:
     transaction.execute(
         "UPDATE candidate SET state = ? WHERE candidate_id = ?", (state, candidate_id)
     )
 
 
-def _case(transaction: Transaction, candidate_id: bytes, stored: Stored) -> Case:
+def _case(transaction: Transaction, stored: Stored) -> Case:
     row = transaction.execute(
-        "SELECT message FROM verdict WHERE candidate_id = ?", (candidate_id,)
+        "SELECT message FROM verdict WHERE candidate_id = ?", (stored.candidate_id,)
     ).fetchone()
     verdict = None if row is None else wire.from_message(_with_payload(transaction, row[0]))
-    return Case(stored, tuple(_decisions(transaction, candidate_id)), verdict)
+    return Case(stored, tuple(_decisions(transaction, stored.candidate_id)), verdict)
 
 
 def _decisions(transaction: Transaction, candidate_id: bytes) -> list[Decision]:

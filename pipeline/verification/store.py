@@ -59,6 +59,7 @@ class NotFound(SluisError):  # noqa: N818
 class Stored:
     """A candidate as it is kept."""
 
+    candidate_id: bytes
     sequence: int
     message: bytes
     state: str
@@ -427,7 +428,7 @@ _INSERT: Final = (
     "received_at, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT: Final = (
-    "SELECT sequence, released, state, received_at, group_ref "
+    "SELECT candidate_id, sequence, released, state, received_at, group_ref "
     "FROM candidate LEFT JOIN hit_group USING (group_tag)"
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
@@ -449,5 +450,5 @@ def one_released(transaction: Transaction, candidate_id: bytes) -> Stored:
 
 
 def _stored(row: Sequence[Any]) -> Stored:
-    sequence, message, state, received_at, group_ref = row
-    return Stored(sequence, message, state, received_at, group_ref or b"")
+    candidate_id, sequence, message, state, received_at, group_ref = row
+    return Stored(candidate_id, sequence, message, state, received_at, group_ref or b"")

@@ -17,13 +17,14 @@ from pipeline.verdicts import (
     sign_decision,
     sign_verdict,
 )
+from pipeline.verification.decisions import Case, Decisions
 
 ORDER_ID = vouchers.order_id("TEST-2026-0001")
 POLICY_ID = vouchers.release_policy("account").policy_id
 CONTEXT = vouchers.Context(ORDER_ID, 0, 1, POLICY_ID)
 TOKEN_KEY = bytes(range(64))
 SERVICE = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
-REVIEWERS = tuple(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3))
+REVIEWERS = tuple(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(1, 9))
 PUBLIC = {reviewer_id(key.public_key()): key.public_key() for key in REVIEWERS}
 
 
@@ -101,3 +102,15 @@ def confirmed(number: int = 1, account: str | None = "account-1") -> Ruling:
     opened = payload(about, account)
     decisions = (decision(0, about, opened), decision(1, about, opened))
     return Ruling(about, decisions, opened)
+
+
+def decide(
+    decisions: Decisions, number: int, reviewer: int, value: str = CONFIRMED, reason: str = ""
+) -> Case:
+    """Have a reviewer (by number from 0) decide on a candidate, and wait until it is durable."""
+    about = subject(number)
+    opened = b"payload of %d" % number
+    made = replace(decision(reviewer, about, opened, value, reason), decided_at=0)
+    kept = opened if value == CONFIRMED else b""
+    name = f"spiffe://sluis/reviewer/reviewer-{reviewer + 1}"
+    return decisions.decide(about, made, kept, name).result(30)
