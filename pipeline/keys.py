@@ -2,9 +2,11 @@
 
     KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
     KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
-    KEYS/provider/       tls, epoch.key, token.key, verifier.pub, centre/*.pub
-    KEYS/verification/   tls, verifier.pub
-    KEYS/reviewer-N/     tls, verifier.key
+    KEYS/provider/       tls, epoch.key, token.key, verifier.pub, verdict.pub, centre/*.pub
+    KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
+    KEYS/desk/           tls, verdict.pub         the provider's report desk
+    KEYS/verification/   tls, verdict.key, verifier.pub, reviewers/*.pub
+    KEYS/reviewer-N/     tls, verifier.key, decision.key
 
 The scan gets a `KeyService`: it can seal, and has no method that opens.
 """
@@ -15,7 +17,7 @@ import datetime as dt
 import hashlib
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,7 +28,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from pipeline import threshold, vouchers
+from pipeline import threshold, verdicts, vouchers
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
 from pipeline.vouchers import Context, Policy
@@ -59,10 +61,11 @@ class Sealable:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Opaque names of an item and its account, for the payload."""
+    """Opaque names of an item, its account, and its pair of indicator and content."""
 
     content: bytes
     account: bytes
+    pair: bytes
 
 
 @dataclass(frozen=True)
@@ -104,24 +107,20 @@ class LocalKeyService:
 
     def tokens(self, hit: Sealable) -> Tokens:
         """See `KeyService`."""
-        content = vouchers.make_token(self._token_key, "content", self._context, hit.item_id)
-        account = (
-            vouchers.make_token(self._token_key, "account", self._context, hit.account_id)
-            if hit.account_id
-            else b""
+        _, _, candidate = self._units(hit)
+
+        def token(label: str, name: str) -> bytes:
+            return vouchers.make_token(self._token_key, label, self._context, candidate, name)
+
+        return Tokens(
+            token("content", hit.item_id),
+            token("account", hit.account_id) if hit.account_id else b"",
+            vouchers.pair_id(self._epoch_key, self._context, hit.indicator, hit.content),
         )
-        return Tokens(content, account)
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """See `KeyService`."""
-        # An item without an account is a group of its own: two such items are two candidates.
-        # No account id holds control characters, so the two kinds of unit cannot meet.
-        account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
-        if self._policy.group_by == "material":
-            unit, units = hit.indicator, {"content": hit.content, "account": account}
-        else:
-            unit, units = account, {"content": hit.content, "indicator": hit.indicator}
-        candidate = vouchers.candidate_id(self._epoch_key, self._context, unit, units)
+        unit, units, candidate = self._units(hit)
         direct = vouchers.seal_direct(
             self._verifier, self._context, hit.hit_day, candidate, payload
         )
@@ -138,6 +137,17 @@ class LocalKeyService:
             )
         return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, sealed)
 
+    def _units(self, hit: Sealable) -> tuple[bytes, dict[str, bytes], bytes]:
+        """The hit's group unit, its unit in each stream, and its candidate id."""
+        # An item without an account is a group of its own: two such items are two candidates.
+        # No account id holds control characters, so the two kinds of unit cannot meet.
+        account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+        if self._policy.group_by == "material":
+            unit, units = hit.indicator, {"content": hit.content, "account": account}
+        else:
+            unit, units = account, {"content": hit.content, "indicator": hit.indicator}
+        return unit, units, vouchers.candidate_id(self._epoch_key, self._context, unit, units)
+
 
 def order_context(order_reference: str, policy: Policy) -> Context:
     """The context of an order's only epoch."""
@@ -149,7 +159,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
 
     Args:
         folder: a new folder.
-        hosts: names and addresses by which the verification service is reached.
+        hosts: names and addresses by which the verification service and the vault are reached.
         reviewers: how many reviewers get a folder.
         now: start of the certificates' validity.
 
@@ -174,26 +184,43 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     _write(centre_folder / "signing.key", _private_pem(centre))
     _write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
 
+    verdict = Ed25519PrivateKey.generate()
+    deciders = {f"reviewer-{n}": Ed25519PrivateKey.generate() for n in range(1, reviewers + 1)}
+    token = secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode()
+
     provider = _party(folder / "provider")
     _write_tls(provider, authority, authority.issue("emitter", "scan"))
     _write(provider / "epoch.key", secrets.token_hex(vouchers.EPOCH_KEY_BYTES).encode())
-    _write(provider / "token.key", secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode())
+    _write(provider / "token.key", token)
     _write(provider / "verifier.pub", _public_pem(verifier.public_key()))
+    _write(provider / "verdict.pub", _public_pem(verdict.public_key()))
     trusted = _party(provider / "centre")
     _write(trusted / "signing.pub", _public_pem(centre.public_key()))
+
+    vault = _party(folder / "vault")
+    _write_tls(vault, authority, authority.issue("vault", "vault", hosts))
+    _write(vault / "token.key", token)
+    _write(vault / "verdict.pub", _public_pem(verdict.public_key()))
+    _write_reviewers(vault, deciders)
+
+    desk = _party(folder / "desk")
+    _write_tls(desk, authority, authority.issue("report_desk", "desk"))
+    _write(desk / "verdict.pub", _public_pem(verdict.public_key()))
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
     _write(verification / "verifier.pub", _public_pem(verifier.public_key()))
+    _write(verification / "verdict.key", _private_pem(verdict))
+    _write_reviewers(verification, deciders)
 
     people = []
-    for number in range(1, reviewers + 1):
-        name = f"reviewer-{number}"
+    for name, decider in deciders.items():
         person = _party(folder / name)
         _write_tls(person, authority, authority.issue("reviewer", name))
         _write(person / "verifier.key", _private_pem(verifier))
+        _write(person / "decision.key", _private_pem(decider))
         people.append(person)
-    return [ca, centre_folder, provider, verification, *people]
+    return [ca, centre_folder, provider, vault, desk, verification, *people]
 
 
 def identity(folder: Path) -> Identity:
@@ -217,19 +244,14 @@ def trusted_centre_keys(folder: Path) -> list[Ed25519PublicKey]:
     Raises:
         KeysRefused: there is none, or one is damaged.
     """
-    keys = []
-    for path in sorted((folder / "centre").glob("*.pub")):
-        key = _public(path)
-        if not isinstance(key, Ed25519PublicKey):
-            raise KeysRefused(f"{path} is not an Ed25519 public key")
-        keys.append(key)
+    keys = [_ed25519_public(path) for path in sorted((folder / "centre").glob("*.pub"))]
     if not keys:
         raise KeysRefused(f"{folder}/centre holds no *.pub: put the EU Centre's public key there")
     return keys
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key that signs indicator sets.
+    """A key that signs: indicator sets, decisions or verdicts.
 
     Raises:
         KeysRefused: missing, damaged, or readable by others.
@@ -238,6 +260,39 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeysRefused(f"{path} is not an Ed25519 private key")
     return key
+
+
+def verdict_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the verification service signs verdicts with: FOLDER/verdict.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "verdict.pub")
+
+
+def reviewer_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
+    """Reviewers' public keys by name, as on their certificates: FOLDER/reviewers/NAME.pub.
+
+    Raises:
+        KeysRefused: there is none, one is damaged, or one stands under two names: two decisions
+            by one key must never look like two people's.
+    """
+    found = {path.stem: _ed25519_public(path) for path in (folder / "reviewers").glob("*.pub")}
+    if not found:
+        raise KeysRefused(
+            f"{folder}/reviewers holds no *.pub: put every reviewer's public decision key there"
+        )
+    if len({key.public_bytes_raw() for key in found.values()}) != len(found):
+        raise KeysRefused(
+            f"{folder}/reviewers holds one key under two names: every reviewer needs their own"
+        )
+    return found
+
+
+def by_reviewer_id(reviewers: Mapping[str, Ed25519PublicKey]) -> dict[str, Ed25519PublicKey]:
+    """The same keys by the pseudonymous id that stands in a decision."""
+    return {verdicts.reviewer_id(key): key for key in reviewers.values()}
 
 
 def verifier_public_key(folder: Path) -> X25519PublicKey:
@@ -300,6 +355,12 @@ def _write_tls(folder: Path, authority: CertificateAuthority, issued: Issued) ->
     _write(folder / "tls.key", issued.key)
 
 
+def _write_reviewers(folder: Path, deciders: Mapping[str, Ed25519PrivateKey]) -> None:
+    place = _party(folder / "reviewers")
+    for name, key in deciders.items():
+        _write(place / f"{name}.pub", _public_pem(key.public_key()))
+
+
 def _check_private(path: Path) -> None:
     try:
         mode = path.stat().st_mode
@@ -347,6 +408,13 @@ def _public(path: Path) -> object:
         return serialization.load_pem_public_key(_read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a public key in PEM") from error
+
+
+def _ed25519_public(path: Path) -> Ed25519PublicKey:
+    key = _public(path)
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeysRefused(f"{path} is not an Ed25519 public key")
+    return key
 
 
 def _certificate(path: Path) -> x509.Certificate:

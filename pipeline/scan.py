@@ -31,7 +31,7 @@ from matchers import indicators
 from matchers.errors import DecodeError, UrlError
 from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
-from pipeline import keys, order, read, vouchers
+from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
 from pipeline.gate import gate
@@ -41,6 +41,9 @@ from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_
 
 STOP: Final = threading.Event()
 """Set to stop the scans of this process after the batch at hand."""
+
+REJECTED_BEFORE: Final = "rejected_before"
+"""Why an item is skipped whose pair of indicator and content people have rejected."""
 
 _FAULTS_OF_THE_RUN: Final = (
     candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
@@ -70,6 +73,8 @@ class ScanConfig:
         index_folder: where built indexes are shared between workers; None: in memory.
         verification: host:port.
         threads: items worked on at once in one process.
+        suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
+            have rejected are not sent again.
         clock: tells the time.
     """
 
@@ -79,6 +84,7 @@ class ScanConfig:
     index_folder: Path | None
     verification: str
     threads: int
+    suppress: tuple[Path, ...] = ()
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -206,9 +212,12 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
             outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
         elif isinstance(result, Hit):
             found = scanner.sets[result.set_number]
-            candidate = _seal(row, result, found, resources.keys, config.order)
-            outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
-            distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
+            candidate = _seal(row, result, found, resources, config.order)
+            if candidate is None:
+                outcome |= {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
+            else:
+                outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
+                distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
         elif result == QUALITY_TOO_LOW:
             outcome |= {"outcome": SKIPPED, "reason": QUALITY_TOO_LOW}
         outcomes.append(outcome)
@@ -313,10 +322,10 @@ def _seal(
     row: dict[str, Any],
     hit: Hit,
     found: IndicatorSet,
-    service: keys.KeyService,
+    resources: Resources,
     under: order.Order,
-) -> candidate_pb2.Candidate:
-    """A hit -> a candidate nobody on the way can read or name."""
+) -> candidate_pb2.Candidate | None:
+    """A hit -> a candidate nobody on the way can read or name; None if people have rejected it."""
     manifest = found.manifest
     indicator_id = found.indicator_ids[hit.indicator].as_py()
     uploaded = row["uploaded_at"].date() if row["uploaded_at"] else None
@@ -328,7 +337,9 @@ def _seal(
         hit_day=vouchers.hit_day(uploaded, under.valid_from, manifest.effective),
         released_at_once=manifest.kind != "new" or row["user_notice"] == "yes",
     )
-    tokens = service.tokens(sealable)
+    tokens = resources.keys.tokens(sealable)
+    if tokens.pair in resources.suppressed and row["user_notice"] != "yes":
+        return None
     payload = candidate_pb2.CandidatePayload(
         content_token=tokens.content,
         account_token=tokens.account,
@@ -340,8 +351,10 @@ def _seal(
         distance_bits=hit.distance_bits,
         radius_bits=manifest.radius_bits,
         quality=hit.quality or 0,
+        pair_id=tokens.pair,
+        user_notified=row["user_notice"] == "yes",
     )
-    sealed = service.seal(sealable, payload.SerializeToString())
+    sealed = resources.keys.seal(sealable, payload.SerializeToString())
     return candidates.to_message(
         sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
@@ -357,9 +370,10 @@ class Resources:
         """Verify the sets and read the keys.
 
         Raises:
-            OrderRefused, IndicatorSetError, KeysRefused: as their loaders say.
+            OrderRefused, IndicatorSetError, KeysRefused, VerdictFileRefused: as their loaders say.
         """
         self.sets = load_sets(config)
+        self.suppressed = load_suppressed(config)
         self._scanners: dict[dt.date, Scanner] = {}
         self.keys: keys.KeyService = keys.LocalKeyService(
             config.key_folder, config.order.reference, config.order.group_hits_by
@@ -408,6 +422,19 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
             "count as two distinct hits. Scan with one; ask the EU Centre to merge them"
         )
     return loaded
+
+
+def load_suppressed(config: ScanConfig) -> frozenset[bytes]:
+    """The pairs of indicator and content that are not sent again.
+
+    Raises:
+        VerdictFileRefused, KeysRefused: as their loaders say.
+    """
+    if not config.suppress:
+        return frozenset()
+    key = keys.verdict_public_key(config.key_folder)
+    reference = vouchers.order_id(config.order.reference)
+    return verdict_file.rejected_pairs(config.suppress, key, reference)
 
 
 _lock = threading.Lock()

@@ -11,7 +11,8 @@ A hit leaves the scan as a candidate that nobody on the way can read or name. De
     candidate_id  HMAC-SHA-256(A, enc("sluis/v1/cid", enc(stream, unit), …))[:16]
     direct seal   HPKE-Base.Seal(pk_verifier, info, pad(payload)) with
                   info = enc("sluis/v1/inner", ctx, hit_day, empty tag, candidate_id)
-    token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, nonce])      (RFC 5297)
+    token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, candidate_id, nonce])
+    pair_id       HMAC-SHA-256(K_e, enc("sluis/v1/pair", ctx, indicator unit, content))[:16]
 
 Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
 """
@@ -39,6 +40,7 @@ _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 EPOCH_KEY_BYTES: Final = 32
 TOKEN_KEY_BYTES: Final = 64
 CANDIDATE_ID_BYTES: Final = 16
+PAIR_ID_BYTES: Final = 16
 
 PAYLOAD_PAD_BYTES: Final = 2_560
 """Every payload is padded to this length, so that a candidate's size says nothing. It holds two
@@ -217,35 +219,56 @@ def open_direct(
         ) from None
 
 
-def make_token(token_key: bytes, label: str, context: Context, name: str) -> bytes:
+def pair_id(epoch_key: bytes, context: Context, indicator: bytes, content: bytes) -> bytes:
+    """Names an indicator on a content, whoever uploads it; says nothing without the epoch key.
+
+    It is sealed in the payload. A reviewer who rejects a candidate hands it back, so that the same
+    pair is not shown again (docs/review.md); it means nothing once the epoch key is destroyed.
+
+    Args:
+        epoch_key: as for `account_secret`.
+        context: as for `account_secret`.
+        indicator: the indicator unit: set and cluster.
+        content: SHA-256 of the content.
+    """
+    encoded = enc(PREFIX + b"pair", context.encode(), indicator, content)
+    return hmac.digest(epoch_key, encoded, hashlib.sha256)[:PAIR_ID_BYTES]
+
+
+def make_token(
+    token_key: bytes, label: str, context: Context, candidate: bytes, name: str
+) -> bytes:
     """An opaque token of an account or item id: unlinkable, and reversible only by the key.
 
     Args:
         token_key: AES-SIV key, `TOKEN_KEY_BYTES` long.
         label: account or content.
         context: of the order; a token of one order means nothing in another.
+        candidate: id of the candidate it belongs to; with any other it does not open.
         name: at most 1,024 bytes of UTF-8.
     """
     nonce = os.urandom(16)
     sealed = AESSIV(token_key).encrypt(
-        _pad(name.encode(), NAME_PAD_BYTES), _token_data(label, context, nonce)
+        _pad(name.encode(), NAME_PAD_BYTES), _token_data(label, context, candidate, nonce)
     )
     return nonce + sealed
 
 
-def open_token(token_key: bytes, label: str, context: Context, token: bytes) -> str:
+def open_token(
+    token_key: bytes, label: str, context: Context, candidate: bytes, token: bytes
+) -> str:
     """The name in a token; for the provider's vault, after a confirmed verdict.
 
     Raises:
-        Unsealable: another key, label or context, or altered.
+        Unsealable: another key, label, context or candidate, or altered.
     """
     nonce = token[:16]
+    data = _token_data(label, context, candidate, nonce)
     try:
-        padded = AESSIV(token_key).decrypt(token[16:], _token_data(label, context, nonce))
-        return _unpad(padded).decode()
+        return _unpad(AESSIV(token_key).decrypt(token[16:], data)).decode()
     except (InvalidTag, ValueError):
         raise Unsealable(
-            "the token does not open: another key, order or kind, or altered"
+            "the token does not open: another key, order, candidate or kind, or altered"
         ) from None
 
 
@@ -254,8 +277,10 @@ def _inner_info(context: Context, day: int, candidate: bytes) -> bytes:
     return enc(PREFIX + b"inner", context.encode(), _u32(day), tag, candidate)
 
 
-def _token_data(label: str, context: Context, nonce: bytes) -> list[bytes | bytearray | memoryview]:
-    return [PREFIX + label.encode() + b"-token", context.encode(), nonce]
+def _token_data(
+    label: str, context: Context, candidate: bytes, nonce: bytes
+) -> list[bytes | bytearray | memoryview]:
+    return [PREFIX + label.encode() + b"-token", context.encode(), candidate, nonce]
 
 
 def _u32(value: int) -> bytes:

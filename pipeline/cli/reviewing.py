@@ -1,4 +1,4 @@
-"""`sluis verification …`, the part of reviewers: list, open, decide."""
+"""`sluis verification …`, the part of reviewers: list, open, decide, explain."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ from pipeline.cli.serving import app
 from pipeline.errors import SluisError
 
 if TYPE_CHECKING:
-    from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2
+    from google.protobuf import timestamp_pb2
+
+    from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2, verdict_pb2
 
 __all__ = ["app"]
+
+_TO_DECIDE = ("released", "confirmed_once", "disputed")
 
 
 class VerdictWord(StrEnum):
@@ -36,8 +40,12 @@ class StateWord(StrEnum):
     """Candidates to list."""
 
     released = "released"
+    confirmed_once = "confirmed_once"
+    disputed = "disputed"
     confirmed = "confirmed"
     rejected = "rejected"
+    reported = "reported"
+    closed = "closed"
     all = "all"
 
 
@@ -80,6 +88,8 @@ def verification_list(
             how = described["method"]
             if how == "pdq":
                 how += f" {described['distance_bits']} bits"
+            if described["state"] in _TO_DECIDE and "own_decision" in described:
+                how += f", you: {described['own_decision']}"
             table.add_row(
                 described["candidate_id"],
                 described["state"],
@@ -124,13 +134,55 @@ def verification_decide(
     keys: ReviewerKeys = Path("keys/reviewer-1"),
     reason: Annotated[str, typer.Option(help="Why; needed for a rejection.")] = "",
 ) -> None:
-    """Record a person's verdict. It is signed with the certificate's name and never changed."""
-    from pipeline.rpc.sluis.verification.v1 import review_service_pb2 as pb
+    """Open a candidate, and sign and record your decision on it. It is never changed.
 
-    value = pb.VerdictValue.Value(f"VERDICT_VALUE_{verdict.upper()}")
+    Two different reviewers confirm. One rejects, unless somebody has confirmed before: then the
+    candidate is disputed until two agree.
+    """
     with _connected(verification, keys) as reviewer:
-        item = reviewer.decide(candidate_id(candidate), value, reason)
-    out.print(f"{candidate}: {verdict} by {item.verdict.reviewer}")
+        item = reviewer.decide(candidate_id(candidate), verdict.value, reason)
+    state = _state(item)
+    follows = {
+        "confirmed_once": "a second, different reviewer must look",
+        "disputed": "reviewers disagree: a further one must look",
+    }.get(state, f"a verdict, number {item.verdict.sequence} of its order")
+    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})")
+
+
+@app.command("explain")
+def verification_explain(
+    candidate: Annotated[str, typer.Argument(help="The candidate's id, 32 hex digits.")],
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Number of the complaint this answers: letters, digits, ./_- and no name. It is "
+            "entered in the audit."
+        ),
+    ],
+    verification: Address,
+    keys: ReviewerKeys = Path("keys/reviewer-1"),
+    as_json: AsJson = False,
+) -> None:
+    """Answer a complaint: what matched, how closely, who decided what, when. No content, no token.
+
+    Only a reviewer can run it, since only a reviewer can open the seal; the look-up is entered in
+    the audit. Reviewers stand there by their pseudonymous ids.
+    """
+    with _connected(verification, keys) as reviewer:
+        item = reviewer.explain(candidate_id(candidate), reference)
+        payload = reviewer.open(item.candidate)
+    explained = _explain(item, payload)
+    if as_json:
+        sys.stdout.write(json.dumps(explained) + "\n")
+        return
+    table = Table(box=None, show_header=False)
+    for name, value in explained.items():
+        if name != "decisions":
+            table.add_row(name.replace("_", " "), str(value))
+    for number, decision in enumerate(explained["decisions"], start=1):
+        said = f"{decision['value']} by {decision['reviewer_id']}, {decision['at']}"
+        table.add_row(f"decision {number}", f"{said}. {decision['reason']}".strip())
+    out.print(table)
 
 
 @contextmanager
@@ -149,13 +201,64 @@ def _describe(
     item: review_service_pb2.ReviewItem, payload: candidate_pb2.CandidatePayload
 ) -> dict[str, Any]:
     """A candidate and its opened payload, as plain values."""
-    from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as pb
-    from pipeline.rpc.sluis.verification.v1 import review_service_pb2 as review
-
     described = {
         "candidate_id": item.candidate.candidate_id.hex(),
-        "received": item.receive_time.ToDatetime(dt.UTC).strftime("%Y-%m-%d %H:%M"),
-        "state": review.CandidateState.Name(item.state).removeprefix("CANDIDATE_STATE_").lower(),
+        "received": _moment(item.receive_time),
+        "state": _state(item),
+        **_matched(payload),
+        "content_token": base64.b64encode(payload.content_token).decode(),
+        "account_token": base64.b64encode(payload.account_token).decode(),
+    }
+    if item.group_ref:
+        described["opened_with"] = item.group_ref.hex()
+    if item.HasField("verdict"):
+        described["decided_by"] = ", ".join(one.reviewer_id for one in item.verdict.decisions)
+        described["reason"] = "; ".join(one.reason for one in item.verdict.decisions if one.reason)
+    elif item.decisions:  # others' are not shown before there is a verdict
+        described["own_decision"] = _word(item.decisions[0])
+    return described
+
+
+def _explain(
+    item: review_service_pb2.ReviewItem, payload: candidate_pb2.CandidatePayload
+) -> dict[str, Any]:
+    """What a complaint is answered with, as plain values."""
+    explained = {
+        "candidate_id": item.candidate.candidate_id.hex(),
+        "state": _state(item),
+        "received": _moment(item.receive_time),
+        **_matched(payload),
+        "released": "by a second, distinct hit" if item.group_ref else "at once",
+        "verdict": "none yet",
+        "decisions": [],
+    }
+    if item.HasField("verdict"):
+        verdict = item.verdict
+        explained["verdict"] = (
+            f"{_word(verdict)}, {_moment(verdict.verdict_time)}, number {verdict.sequence} of the "
+            "order"
+        )
+        explained["decisions"] = [
+            {
+                "value": _word(one),
+                "reviewer_id": one.reviewer_id,
+                "at": _moment(one.decide_time),
+                "reason": one.reason,
+            }
+            for one in item.decisions
+        ]
+        if any(one.pair_id not in {b"", payload.pair_id} for one in item.decisions):
+            explained["note"] = (
+                "a rejection names another pair of indicator and content than was opened: look "
+                "into it"
+            )
+    return explained
+
+
+def _matched(payload: candidate_pb2.CandidatePayload) -> dict[str, Any]:
+    from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as pb
+
+    return {
         "kind": pb.IndicatorKind.Name(payload.kind).removeprefix("INDICATOR_KIND_").lower(),
         "set": payload.set_id,
         "set_version": payload.set_version,
@@ -164,12 +267,21 @@ def _describe(
         "distance_bits": payload.distance_bits,
         "radius_bits": payload.radius_bits,
         "quality": payload.quality,
-        "content_token": base64.b64encode(payload.content_token).decode(),
-        "account_token": base64.b64encode(payload.account_token).decode(),
+        "user_notified": payload.user_notified,
     }
-    if item.group_ref:
-        described["opened_with"] = item.group_ref.hex()
-    if item.HasField("verdict"):
-        described["decided_by"] = item.verdict.reviewer
-        described["reason"] = item.verdict.reason
-    return described
+
+
+def _state(item: review_service_pb2.ReviewItem) -> str:
+    from pipeline.rpc.sluis.verification.v1 import review_service_pb2 as pb
+
+    return pb.CandidateState.Name(item.state).removeprefix("CANDIDATE_STATE_").lower()
+
+
+def _word(decided: verdict_pb2.Decision | verdict_pb2.Verdict) -> str:
+    from pipeline.rpc.sluis.verification.v1 import verdict_pb2 as pb
+
+    return pb.VerdictValue.Name(decided.value).removeprefix("VERDICT_VALUE_").lower()
+
+
+def _moment(time: timestamp_pb2.Timestamp) -> str:
+    return time.ToDatetime(dt.UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -109,6 +109,16 @@ def scan(
             show_default=False,
         ),
     ] = None,
+    suppress: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            metavar="VERDICTS",
+            help="A file of verdicts, as `sluis verdicts fetch` keeps it: what people have "
+            "rejected (an indicator on a content) is counted and not sent again. May be given "
+            "several times.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="Items opened at once.", show_default="one for each core")
     ] = os.cpu_count() or 1,
@@ -156,6 +166,7 @@ def scan(
         index_folder=state / "indexes",
         verification=verification,
         threads=threads,
+        suppress=tuple(suppress or ()),
     )
     was_complete = (run_dir / "report.json").exists()
     with _stop_on_signal(), _progress() as listener:

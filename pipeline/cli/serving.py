@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.cli.common import GROUP, check_address, out
-from pipeline.errors import SluisError
+from pipeline.cli.common import GROUP, serve_until_stopped
 
 StorePlace = Annotated[
     str,
@@ -51,30 +47,15 @@ def verification_serve(
     from pipeline.verification import service
 
     valid = [orders.load(file) for file in order]
-    check_address(listen)
-
-    async def stopped() -> None:
-        event = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(name, event.set)
-        await event.wait()
-
-    def ready(port: int) -> None:
-        host = listen.rpartition(":")[0]
-        out.print(f"verification serves on {host}:{port}")  # the store's URL may hold a password
-        sys.stdout.flush()
-
-    try:
-        asyncio.run(
-            service.serve(
-                address=listen,
-                key_folder=keys,
-                store_path=store,
-                orders=valid,
-                ready=ready,
-                stop=stopped,
-            )
-        )
-    except RuntimeError as error:
-        raise SluisError(f"cannot listen on {listen}: {error}. Is the port taken?") from error
+    serve_until_stopped(
+        "verification",
+        listen,
+        lambda ready, stop: service.serve(
+            address=listen,
+            key_folder=keys,
+            store_path=store,
+            orders=valid,
+            ready=ready,
+            stop=stop,
+        ),
+    )

@@ -16,7 +16,8 @@ CREATE TABLE candidate (
   order_id        BLOB NOT NULL,
   epoch           INTEGER NOT NULL,
   state           TEXT NOT NULL
-    CHECK (state IN ('held', 'quarantined', 'released', 'confirmed', 'rejected')),
+    CHECK (state IN ('held', 'quarantined', 'released', 'confirmed_once', 'disputed', 'confirmed',
+      'rejected', 'reported', 'closed')),
   group_tag       BLOB,              -- of the threshold seal
   waiting         BLOB,              -- the Candidate with its threshold seal, as it arrived
   released        BLOB,              -- the Candidate with a direct seal: reviewers may read it
@@ -48,13 +49,35 @@ CREATE TABLE closed_epoch (          -- its key is destroyed: nothing of it can 
   receipt         TEXT NOT NULL,     -- the provider's, as it was given
   PRIMARY KEY (order_id, epoch)
 ) WITHOUT ROWID;
-CREATE TABLE verdict (
-  candidate_id    BLOB PRIMARY KEY REFERENCES candidate (candidate_id),
-  value           TEXT NOT NULL CHECK (value IN ('confirmed', 'rejected')),
-  reviewer        TEXT NOT NULL,     -- certified URI
-  reason          TEXT NOT NULL,
-  decided_at      INTEGER NOT NULL
+CREATE TABLE decision (              -- a reviewer's, signed; outlives the candidate
+  candidate_id    BLOB NOT NULL,
+  reviewer_id     TEXT NOT NULL,     -- of the reviewer's key
+  number          INTEGER NOT NULL,  -- counts from 1 for each candidate
+  reviewer        TEXT NOT NULL,     -- certified URI; goes nowhere from here
+  message         BLOB NOT NULL,     -- the signed Decision
+  PRIMARY KEY (candidate_id, reviewer_id)
+) WITHOUT ROWID;
+CREATE TABLE opened (                -- what reviewers have opened and confirm
+  candidate_id    BLOB NOT NULL REFERENCES candidate (candidate_id) ON DELETE CASCADE,
+  digest          BLOB NOT NULL,     -- as in the decision
+  payload         BLOB NOT NULL,
+  PRIMARY KEY (candidate_id, digest)
+) WITHOUT ROWID;
+CREATE TABLE verdict (               -- outlives the candidate
+  candidate_id    BLOB PRIMARY KEY,
+  order_id        BLOB NOT NULL,
+  sequence        INTEGER NOT NULL,  -- counts from 1 without gaps in each order
+  message         BLOB NOT NULL,     -- the signed Verdict; its payload stands in opened
+  UNIQUE (order_id, sequence)
 );
+CREATE TABLE progress (              -- after a verdict
+  candidate_id    BLOB NOT NULL,
+  state           TEXT NOT NULL CHECK (state IN ('reported', 'closed')),
+  actor           TEXT NOT NULL,     -- certified URI
+  note            TEXT NOT NULL,
+  at              INTEGER NOT NULL,  -- seconds since 1970
+  PRIMARY KEY (candidate_id, state)
+) WITHOUT ROWID;
 CREATE TABLE audit (                 -- every act, in order: see audit.py
   number          INTEGER PRIMARY KEY,
   at              INTEGER NOT NULL,
@@ -64,7 +87,12 @@ CREATE TABLE audit (                 -- every act, in order: see audit.py
 );
 """
 
-APPEND_ONLY: Final = {"verdict": "candidate_id", "audit": "number"}
+APPEND_ONLY: Final = {
+    "decision": ("candidate_id", "reviewer_id"),
+    "verdict": ("candidate_id",),
+    "progress": ("candidate_id", "state"),
+    "audit": ("number",),
+}
 """Tables (and their keys) whose rows the database itself refuses to change, replace or remove."""
 
 
@@ -75,7 +103,8 @@ def for_sqlite() -> str:
     for table, key in APPEND_ONLY.items():
         refuse = f"BEGIN SELECT RAISE(ABORT, 'a row of {table} is never changed'); END;"
         # REPLACE deletes without asking a trigger on DELETE.
-        is_there = f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {key} = NEW.{key})"
+        same = " AND ".join(f"{column} = NEW.{column}" for column in key)
+        is_there = f"WHEN EXISTS (SELECT 1 FROM {table} WHERE {same})"
         script += [
             f"CREATE TRIGGER {table}_stands BEFORE UPDATE ON {table} {refuse}",
             f"CREATE TRIGGER {table}_stays BEFORE DELETE ON {table} {refuse}",

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from pipeline import keys
 from pipeline.order import Order
+from pipeline.rpc.server import HEALTH_CHECK, run
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_service_pb2_grpc,
     review_service_pb2_grpc,
+    verdict_service_pb2_grpc,
 )
-from pipeline.rpc.tls import RoleInterceptor
 from pipeline.verification.candidate_service import CandidateService
 from pipeline.verification.database import StoreFault
+from pipeline.verification.decisions import Decisions
 from pipeline.verification.orders import served
 from pipeline.verification.review_service import ReviewService
 from pipeline.verification.store import open_store
+from pipeline.verification.verdict_service import VerdictService
 
 _MESSAGE_BYTES: Final = 8 * 1024 * 1024
 
 _SUBMIT: Final = "/sluis.verification.v1.CandidateService/SubmitCandidates"
 _REVIEW: Final = "/sluis.verification.v1.ReviewService/"
+_VERDICT: Final = "/sluis.verification.v1.VerdictService/"
 ALLOWED: Final = {
     _SUBMIT: frozenset({"emitter"}),
     _REVIEW + "ListCandidates": frozenset({"reviewer"}),
     _REVIEW + "GetCandidate": frozenset({"reviewer"}),
-    _REVIEW + "RecordVerdict": frozenset({"reviewer"}),
-    "/grpc.health.v1.Health/Check": frozenset({"emitter", "reviewer", "verification"}),
+    _REVIEW + "RecordDecision": frozenset({"reviewer"}),
+    _REVIEW + "ExplainCandidate": frozenset({"reviewer"}),
+    _VERDICT + "ListVerdicts": frozenset({"report_desk"}),
+    _VERDICT + "WatchVerdicts": frozenset({"report_desk"}),
+    _VERDICT + "RecordProgress": frozenset({"report_desk"}),
+    HEALTH_CHECK: frozenset({"emitter", "reviewer", "report_desk", "verification"}),
 }
 """Who may call what; everything else is denied."""
 
@@ -87,27 +95,38 @@ async def serve(
     credentials = keys.identity(key_folder).server_credentials()
     verifier = keys.key_id(keys.verifier_public_key(key_folder))
     known = served(orders)
+    verdict_key = keys.signing_key(key_folder / "verdict.key")
+    reviewers = keys.reviewer_keys(key_folder)
+    closing = asyncio.Event()
+
+    async def stop_and_close() -> None:
+        await stop()
+        closing.set()
+
     store = open_store(store_path, clock=clock)
     try:
-        server = grpc.aio.server(
-            interceptors=[RoleInterceptor(ALLOWED), FaultInterceptor()],
-            options=[
-                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-                ("grpc.so_reuseport", 0),  # a second service on the port is a mistake: fail
-            ],
+        decisions = Decisions(store, verdict_key)
+
+        def add(server: grpc.aio.Server) -> None:
+            candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
+                CandidateService(store, known, frozenset({verifier})), server
+            )
+            review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
+                ReviewService(decisions, reviewers), server
+            )
+            verdict_service_pb2_grpc.add_VerdictServiceServicer_to_server(
+                VerdictService(decisions, closing), server
+            )
+
+        await run(
+            add,
+            address=address,
+            credentials=credentials,
+            allowed=ALLOWED,
+            most_message_bytes=_MESSAGE_BYTES,
+            ready=ready,
+            stop=stop_and_close,
+            interceptors=[FaultInterceptor()],
         )
-        candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
-            CandidateService(store, known, frozenset({verifier})), server
-        )
-        review_service_pb2_grpc.add_ReviewServiceServicer_to_server(ReviewService(store), server)
-        healthy = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-        port = server.add_secure_port(address, credentials)
-        await server.start()
-        await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
-        ready(port)
-        await stop()
-        await healthy.enter_graceful_shutdown()
-        await server.stop(grace=10)
     finally:
         store.close()

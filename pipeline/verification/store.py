@@ -1,4 +1,4 @@
-"""Candidates and verdicts, durable: what is kept, and when what waits is released.
+"""Candidates, durable: what is kept, and when what waits is released.
 
 The state of a waiting candidate follows from the candidates of its group alone, not from the order
 or the number of their deliveries: each delivery adds to sets (candidates, points of a group's
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import SluisError
+from pipeline.verdicts import RELEASED
 from pipeline.verification import audit
 from pipeline.verification.database import (
     Connection,
@@ -35,7 +36,7 @@ from pipeline.verification.sqlite import SqliteDatabase
 from pipeline.verification.writer import Writer
 
 HELD, QUARANTINED = "held", "quarantined"
-RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
+"""States of a candidate that waits; those of one that is released follow from decisions."""
 
 ADDED, REPEATED = "added", "repeated"
 CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
@@ -54,29 +55,15 @@ class NotFound(SluisError):  # noqa: N818
     """There is no such candidate."""
 
 
-class AlreadyDecided(SluisError):  # noqa: N818
-    """Another verdict stands."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A person's decision."""
-
-    value: str
-    reviewer: str
-    reason: str
-    decided_at: int
-
-
 @dataclass(frozen=True)
 class Stored:
     """A candidate as it is kept."""
 
+    candidate_id: bytes
     sequence: int
     message: bytes
     state: str
     received_at: int
-    verdict: Verdict | None
     group_ref: bytes = b""
 
 
@@ -244,38 +231,6 @@ class Store:
                 values,
             ).fetchone()
         return [_stored(row) for row in rows], total
-
-    # --- verdicts -------------------------------------------------------------------------
-
-    def decide(self, candidate_id: bytes, value: str, reviewer: str, reason: str) -> Future[Stored]:
-        """Record a verdict, once; the same one by the same reviewer again changes nothing.
-
-        The future fails with `NotFound` or `AlreadyDecided`.
-        """
-
-        def work(transaction: Transaction) -> Stored:
-            before = one_released(transaction, candidate_id)
-            if before.verdict is not None:
-                if (before.verdict.value, before.verdict.reviewer) == (value, reviewer):
-                    return before
-                raise AlreadyDecided(
-                    f"already {before.verdict.value} by {before.verdict.reviewer}; a verdict is "
-                    "never changed"
-                )
-            now = self.now()
-            transaction.execute(
-                "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
-                (candidate_id, value, reviewer, reason, now),
-            )
-            transaction.execute(
-                "UPDATE candidate SET state = ? WHERE candidate_id = ?", (value, candidate_id)
-            )
-            audit.append(
-                transaction, "decision", {"candidate": candidate_id.hex(), "value": value}, now
-            )
-            return one_released(transaction, candidate_id)
-
-        return self.submit(work)
 
 
 class _Intake:
@@ -477,8 +432,8 @@ _INSERT: Final = (
     "group_tag, waiting, released, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT: Final = (
-    "SELECT sequence, released, state, received_at, value, reviewer, reason, decided_at, group_ref "
-    "FROM candidate LEFT JOIN verdict USING (candidate_id) LEFT JOIN hit_group USING (group_tag)"
+    "SELECT candidate_id, sequence, released, state, received_at, group_ref "
+    "FROM candidate LEFT JOIN hit_group USING (group_tag)"
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
@@ -518,6 +473,5 @@ def one_released(transaction: Transaction, candidate_id: bytes) -> Stored:
 
 
 def _stored(row: Sequence[Any]) -> Stored:
-    sequence, message, state, received_at, value, reviewer, reason, decided_at, group_ref = row
-    verdict = None if value is None else Verdict(value, reviewer, reason, decided_at)
-    return Stored(sequence, message, state, received_at, verdict, group_ref or b"")
+    candidate_id, sequence, message, state, received_at, group_ref = row
+    return Stored(candidate_id, sequence, message, state, received_at, group_ref or b"")

@@ -80,7 +80,9 @@ def held(world: worlds.World, address: str) -> dict[str, str]:
     with worlds.reviewer(world, address) as reviewer:
         for item in reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED):
             payload = reviewer.open(item.candidate)
-            name = vouchers.open_token(token_key, "content", context, payload.content_token)
+            name = vouchers.open_token(
+                token_key, "content", context, item.candidate.candidate_id, payload.content_token
+            )
             assert name not in found, "one item, two candidates"
             found[name] = payload.indicator_id
     return found

@@ -1,4 +1,4 @@
-"""The verification store: durable, idempotent, first wins, and a verdict stands."""
+"""The verification store: durable, idempotent, first wins."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Self
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import rulings
 from support.settings import SEEDED
 
-from pipeline.verification.database import StoreFault, StoreRefused
+from pipeline.verdicts import CONFIRMED, REJECTED
+from pipeline.verification.database import StoreFault, StoreRefused, Transaction
+from pipeline.verification.decisions import Decisions
 from pipeline.verification.store import (
     ADDED,
-    CONFIRMED,
-    REJECTED,
     RELEASED,
     REPEATED,
-    AlreadyDecided,
     Arrival,
     NotFound,
     Store,
@@ -69,9 +69,10 @@ def add(store: Store, *candidates: tuple[int, bytes]) -> list[bool]:
     return [outcome == ADDED for outcome in outcomes]
 
 
-def decide(store: Store, number: int, value: str = CONFIRMED, reviewer="r1", reason="seen"):
-    """Record a verdict and wait until it is durable."""
-    return store.decide(cid(number), value, reviewer, reason).result(PATIENCE_SECONDS)
+def decide(store: Store, number: int, *values: str) -> None:
+    """Have reviewers decide on a candidate, one after another."""
+    for reviewer, value in enumerate(values):
+        rulings.decide(Decisions(store, rulings.SERVICE), number, reviewer, value)
 
 
 def refusal(path) -> str:
@@ -99,7 +100,6 @@ def test_a_candidate_is_kept_as_it_came(store):
     assert add(store, (1, b"\0message\xff")) == [True]
     kept = store.get(cid(1))
     assert (kept.message, kept.state, kept.received_at) == (b"\0message\xff", RELEASED, 1000)
-    assert kept.verdict is None
 
 
 def test_a_repeat_adds_nothing(store):
@@ -162,7 +162,7 @@ def test_pages_follow_the_order_of_arrival(store):
 def test_pages_and_totals_are_of_one_state(store):
     """A state's page holds its candidates alone, and so does its total."""
     add(store, *[(n, b"%d" % n) for n in range(1, 7)])
-    decide(store, 2, CONFIRMED)
+    decide(store, 2, CONFIRMED, CONFIRMED)
     decide(store, 5, REJECTED)
     decide(store, 3, REJECTED)
 
@@ -183,116 +183,18 @@ def test_an_empty_store_has_an_empty_page(store):
         assert store.page(0, 10, state) == ([], 0)
 
 
-# --- verdicts ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [CONFIRMED, REJECTED])
-def test_a_verdict_is_recorded_with_who_and_why(store, value):
-    """A verdict sets the state and keeps reviewer, reason and time."""
-    add(store, (1, b"a"))
-    decided = decide(store, 1, value, "spiffe://sluis/reviewer/r1", "because")
-    assert store.get(cid(1)) == decided
-    assert decided.state == value
-    assert decided.message == b"a"
-    assert (decided.verdict.value, decided.verdict.reviewer) == (
-        value,
-        "spiffe://sluis/reviewer/r1",
-    )
-    assert (decided.verdict.reason, decided.verdict.decided_at) == ("because", 1001)
-
-
-def test_the_same_verdict_again_changes_nothing(store):
-    """A repeated call of the same reviewer is answered with the verdict that stands."""
-    add(store, (1, b"a"))
-    first = decide(store, 1, CONFIRMED, "r1", "seen")
-    assert decide(store, 1, CONFIRMED, "r1", "another reason") == first
-    assert store.get(cid(1)) == first
-
-
-@pytest.mark.parametrize(
-    ("value", "reviewer"), [(REJECTED, "r1"), (REJECTED, "r2"), (CONFIRMED, "r2")]
-)
-def test_another_verdict_is_refused(store, value, reviewer):
-    """What is decided stays decided, for the same reviewer and for others."""
-    add(store, (1, b"a"))
-    first = decide(store, 1, CONFIRMED, "r1")
-    with pytest.raises(AlreadyDecided, match="confirmed by r1"):
-        decide(store, 1, value, reviewer)
-    assert store.get(cid(1)) == first
-
-
-def test_an_unknown_candidate_cannot_be_decided(store):
-    """A verdict on nothing is refused and leaves nothing."""
-    with pytest.raises(NotFound):
-        decide(store, 1)
-    assert add(store, (1, b"a")) == [True]
-    assert store.get(cid(1)).verdict is None
-
-
-@pytest.mark.parametrize("value", ["released", "maybe", ""])
-def test_a_verdict_is_one_of_two_words(store, value):
-    """The database itself refuses another word, and the candidate stays undecided."""
-    add(store, (1, b"a"))
-    with pytest.raises(StoreFault):
-        decide(store, 1, value)
-    assert store.get(cid(1)).state == RELEASED
-    assert store.get(cid(1)).verdict is None
-
-
-def test_a_candidate_that_comes_again_keeps_its_verdict(store):
-    """A nightly scan that sends it again neither reopens nor replaces it."""
-    add(store, (1, b"a"))
-    decided = decide(store, 1, REJECTED)
-    assert add(store, (1, b"b")) == [False]
-    assert store.get(cid(1)) == decided
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE verdict SET value = 'rejected'",
-        "UPDATE verdict SET reason = ''",
-        "UPDATE verdict SET reviewer = 'r2' WHERE value = 'confirmed'",
-        "DELETE FROM verdict",
-        "INSERT INTO verdict SELECT candidate_id, 'rejected', 'r2', '', 0 FROM candidate",
-        "DELETE FROM candidate",
-        "UPDATE candidate SET candidate_id = released",
-    ],
-)
-def test_the_database_refuses_to_change_a_verdict(store, statement):
-    """Even raw SQL can neither change nor remove a verdict, nor take away what it is about."""
-    add(store, (1, b"sixteen bytes ok"))
-    before = decide(store, 1)
-    with closing(store._database.connect()) as connection, pytest.raises(StoreFault):
-        connection.execute(statement)
-    assert store.get(cid(1)) == before
-
-
-@pytest.mark.parametrize("form", ["INSERT OR REPLACE", "REPLACE"])
-def test_the_database_refuses_to_replace_a_verdict(path, form):
-    """SQLite's REPLACE, which deletes without asking a trigger, cannot change a verdict either."""
-    with closing(open_store(path)) as store:
-        add(store, (1, b"a"))
-        before = decide(store, 1)
-        with closing(store._database.connect()) as connection, pytest.raises(StoreFault):
-            connection.execute(
-                f"{form} INTO verdict SELECT candidate_id, 'rejected', 'r2', '', 0 FROM candidate"
-            )
-        assert store.get(cid(1)) == before
-
-
 # --- on disk ----------------------------------------------------------------------------------
 
 
 def test_everything_is_there_after_a_restart(where):
-    """Candidates, states, verdicts and the order of arrival outlive the process."""
+    """Candidates, their states and the order of arrival outlive the process."""
     with closing(open_store(where, clock=lambda: 1000.9)) as first:
         add(first, *[(n, b"%d" % n) for n in (3, 1, 2)])
-        decide(first, 1, REJECTED, "r1", "no")
+        decide(first, 1, REJECTED)
         before = first.page(0, 10, None)
     with closing(open_store(where)) as second:
         assert second.page(0, 10, None) == before
-        assert second.get(cid(1)).verdict.reason == "no"
+        assert second.get(cid(1)).state == REJECTED
         assert add(second, (3, b"again"), (4, b"4")) == [False, True]
         assert [int(one.message) for one in second.page(0, 10, None)[0]] == [3, 1, 2, 4]
 
@@ -408,23 +310,6 @@ def test_many_threads_lose_nothing_and_count_each_id_once(store):
     assert fresh == dict.fromkeys(asked, 1)
 
 
-def test_many_threads_decide_a_candidate_once(store):
-    """Of many verdicts at once exactly one is recorded, and all but its own reviewer hear so."""
-    add(store, (1, b"a"))
-
-    def one_reviewer(number: int) -> bool:
-        try:
-            decide(store, 1, [CONFIRMED, REJECTED][number % 2], f"r{number}")
-        except AlreadyDecided:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(one_reviewer, range(16)))
-    assert won.count(True) == 1
-    assert store.get(cid(1)).verdict.reviewer == f"r{won.index(True)}"
-
-
 class HeldUp:
     """A store whose writer waits for a lock, so that jobs gather and share one commit."""
 
@@ -456,51 +341,35 @@ class HeldUp:
         self._lock.close()
 
 
+def refuses(_transaction: Transaction) -> None:
+    """A job that says no."""
+    raise NotFound("there is no such candidate")
+
+
+def half_done(transaction: Transaction) -> None:
+    """A job that has written when it fails."""
+    transaction.execute("DELETE FROM candidate")
+    transaction.execute("INSERT INTO audit VALUES (?)", ("half a pair: \ud800",))
+
+
 def test_a_job_that_fails_does_not_undo_others_of_its_commit(store):
     """Of jobs that share a commit, those that fail are undone alone and say why."""
     add(store, (1, b"a"), (2, b"b"))
-    decide(store, 1, CONFIRMED, "r1")
     with HeldUp(store) as held:
         jobs = [
             submit(store, (3, b"c"), (1, b"again")),
-            store.decide(cid(1), REJECTED, "r2", "no"),
+            store.submit(refuses),
             store.add([arrival(cid(4), b"d"), arrival(b"short", b"e")]),
-            store.decide(cid(99), CONFIRMED, "r1", ""),
-            store.decide(cid(2), "maybe", "r1", ""),
-            store.decide(cid(2), REJECTED, "r1", "no"),
+            store.submit(half_done),
             submit(store, (5, b"e")),
         ]
-    faults = [type(job.exception(PATIENCE_SECONDS)) for job in jobs]
-    assert held.sizes == [1, len(jobs)]
-    assert faults == [
-        type(None),
-        AlreadyDecided,
-        StoreFault,
-        NotFound,
-        StoreFault,
-        type(None),
-        type(None),
-    ]
-    assert jobs[0].result() == [ADDED, REPEATED]
-    assert jobs[6].result() == [ADDED]
-    assert set(contents(store)) == {cid(n) for n in (1, 2, 3, 5)}
-    assert (store.get(cid(1)).state, store.get(cid(2)).state) == (CONFIRMED, REJECTED)
-
-
-def test_a_job_that_fails_in_another_way_does_not_undo_others_either(store):
-    """A job with a value that no database takes fails alone, as any other."""
-    add(store, (1, b"a"))
-    with HeldUp(store) as held:
-        jobs = [
-            submit(store, (2, b"b")),
-            store.decide(cid(1), REJECTED, "r1", "half a pair: \ud800"),
-            submit(store, (3, b"c")),
-        ]
     faults = [job.exception(PATIENCE_SECONDS) for job in jobs]
-    assert held.sizes == [1, 3]
-    assert [fault is None for fault in faults] == [True, False, True]
-    assert set(contents(store)) == {cid(1), cid(2), cid(3)}
-    assert store.get(cid(1)).verdict is None
+    assert held.sizes == [1, len(jobs)]
+    assert [fault is None for fault in faults] == [True, False, False, False, True]
+    assert [type(fault) for fault in faults[1:3]] == [NotFound, StoreFault]
+    assert jobs[0].result() == [ADDED, REPEATED]
+    assert jobs[4].result() == [ADDED]
+    assert set(contents(store)) == {cid(n) for n in (1, 2, 3, 5)}
 
 
 def test_a_caller_that_gives_up_does_not_stop_the_store(store):
