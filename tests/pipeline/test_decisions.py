@@ -41,7 +41,9 @@ def decisions(where):
     """Decisions over an empty store, whose clock says 1000, 1001, ..., with ten candidates."""
     ticks = iter(range(1000, 100_000))
     store = open_store(where, clock=lambda: next(ticks))
-    candidates = [Arrival(rulings.subject(n).candidate_id, b"m%d" % n, bytes(16), 0, 0) for n in range(1, 11)]
+    candidates = [
+        Arrival(rulings.subject(n).candidate_id, b"m%d" % n, bytes(16), 0, 0) for n in range(1, 11)
+    ]
     store.add(candidates).result(PATIENCE_SECONDS)
     yield Decisions(store, rulings.SERVICE)
     store.close()
@@ -123,7 +125,9 @@ def test_the_same_decision_again_changes_nothing_and_another_is_refused(decision
 
 def test_what_is_not_there_cannot_be_decided(decisions):
     """No decision, look-up or progress on nothing, or on what waits."""
-    held = Arrival(cid(50), b"m", bytes(16), 0, 20_000, b"t" * 32, (("content", b"x" * 32, b"y" * 32),))
+    held = Arrival(
+        cid(50), b"m", bytes(16), 0, 20_000, b"t" * 32, (("content", b"x" * 32, b"y" * 32),)
+    )
     decisions._store.add([held]).result(PATIENCE_SECONDS)
     for number in (50, 99):
         with pytest.raises(NotFound):
