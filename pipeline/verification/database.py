@@ -65,6 +65,9 @@ class Connection(Transaction, Protocol):
     def rollback(self) -> None:
         """Undo what was written since `begin`; does nothing without one."""
 
+    def purge(self) -> None:
+        """Let what was deleted leave the files: outside a transaction."""
+
     def close(self) -> None:
         """Close the connection."""
 

@@ -140,6 +140,11 @@ class PostgresConnection:
         if self.usable:
             self.execute("ROLLBACK")
 
+    def purge(self) -> None:
+        """See `Connection`. The server's own log and backups are its keeper's to expire."""
+        for table in ("candidate", "share", "opened"):
+            self.execute(f"VACUUM {table}")
+
     def close(self) -> None:
         """See `Connection`."""
         self._connection.close()

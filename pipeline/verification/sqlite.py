@@ -104,6 +104,10 @@ class SqliteConnection:
         if self._connection.in_transaction:
             self.execute("ROLLBACK")
 
+    def purge(self) -> None:
+        """See `Connection`. Deleted rows are overwritten; older pages are left in the WAL."""
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """See `Connection`."""
         self._connection.close()

@@ -144,6 +144,19 @@ class Store:
         """Seconds since 1970, by the store's clock."""
         return int(self._clock())
 
+    def today(self) -> int:
+        """Days since 1970, by the store's clock."""
+        return self.now() // _SECONDS_A_DAY
+
+    def purge(self) -> None:
+        """Let what was deleted leave the database's files, as far as the database can.
+
+        Raises:
+            StoreFault: the database does not answer.
+        """
+        with self.read() as connection:
+            connection.purge()
+
     def close(self) -> None:
         """Finish what waits, stop the writer, close connections."""
         self._writer.close()
@@ -161,7 +174,7 @@ class Store:
         return self._writer.submit(work)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> Iterator[Connection]:
         """A connection to read with.
 
         Raises:
