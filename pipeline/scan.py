@@ -48,6 +48,7 @@ REJECTED_BEFORE: Final = "rejected_before"
 _FAULTS_OF_THE_RUN: Final = (
     candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
     candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH,
+    candidate_service_pb2.REJECT_REASON_ORDER_UNKNOWN,
 )
 _KINDS: Final = {
     "known": candidate_pb2.INDICATOR_KIND_KNOWN,
@@ -271,7 +272,8 @@ def emit(batch: Batch, emitter: Emitter) -> Batch:
                 if result.reject_reason in _FAULTS_OF_THE_RUN:
                     raise VerificationRefused(
                         f"verification does not take this provider's candidates ({reason}): check "
-                        "that verifier.pub is the one of this verification service"
+                        "that verifier.pub is the one of this verification service, and that it "
+                        "serves this order file"
                     )
                 row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
     return replace(

@@ -103,14 +103,47 @@ class Context:
         return enc(self.order_id, _u32(self.epoch), _u32(self.key_version), self.policy_id)
 
 
-def release_policy(group_by: str) -> Policy:
+@dataclass(frozen=True)
+class Epochs:
+    """An order's period, cut into epochs: two hits count together only within one.
+
+    Attributes:
+        first_day: of the order, days since 1970.
+        last_day: of the order.
+        epoch_days: length of an epoch; 0 = the whole order.
+    """
+
+    first_day: int
+    last_day: int
+    epoch_days: int = 0
+
+    @classmethod
+    def of(cls, first: dt.date, last: dt.date, epoch_days: int) -> Epochs:
+        """The epochs of an order's period."""
+        return cls((first - _EPOCH_DAY).days, (last - _EPOCH_DAY).days, epoch_days)
+
+    def epoch(self, day: int) -> int | None:
+        """The epoch that a hit's day lies in; None outside the order's period."""
+        if not self.first_day <= day <= self.last_day:
+            return None
+        return (day - self.first_day) // self.epoch_days if self.epoch_days else 0
+
+    def days(self, epoch: int) -> tuple[int, int]:
+        """First and last day of an epoch."""
+        if not self.epoch_days:
+            return self.first_day, self.last_day
+        first = self.first_day + epoch * self.epoch_days
+        return first, min(first + self.epoch_days - 1, self.last_day)
+
+
+def release_policy(group_by: str, epoch_days: int = 0) -> Policy:
     """The rule of two hits, grouped as the order says.
 
     By account: two contents near two indicators. By material (an indicator cluster, whoever
     uploads it): two contents of two accounts.
     """
     other = "account" if group_by == "material" else "indicator"
-    return Policy(streams=("content", other), group_by=group_by)
+    return Policy(streams=("content", other), group_by=group_by, epoch_days=epoch_days)
 
 
 def enc(*parts: bytes) -> bytes:

@@ -157,6 +157,8 @@ def verification() -> Iterator[str]:
         "127.0.0.1:0",
         "--store",
         "verification.sqlite3",
+        "--order",
+        "order.yaml",
     ]
     show(command)
     process = subprocess.Popen([SLUIS, *command], stdout=subprocess.PIPE, text=True)

@@ -27,6 +27,13 @@ app = typer.Typer(
 
 @app.command("serve")
 def verification_serve(
+    order: Annotated[
+        list[Path],
+        typer.Option(
+            help="An order whose candidates are taken: the file that the provider scans under; "
+            "may be given several times."
+        ),
+    ],
     listen: Annotated[
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:7443",
@@ -36,12 +43,19 @@ def verification_serve(
     ),
 ) -> None:
     """Serve: take candidates from the scan, show released ones to reviewers. Mutual TLS only."""
+    from pipeline import order as orders
     from pipeline.verification import service
 
+    valid = [orders.load(file) for file in order]
     serve_until_stopped(
         "verification",
         listen,
         lambda ready, stop: service.serve(
-            address=listen, key_folder=keys, store_path=store, ready=ready, stop=stop
+            address=listen,
+            key_folder=keys,
+            store_path=store,
+            orders=valid,
+            ready=ready,
+            stop=stop,
         ),
     )

@@ -8,18 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
-from pipeline.threshold import Inconsistent, NotOpen, Record, open_group
-from pipeline.vouchers import release_policy
-
-ACCEPTED_POLICIES: Final = {
-    policy.policy_id: policy for policy in map(release_policy, ("account", "material"))
-}
-"""Policies this service opens under: two hits, in both streams. A weaker one (k = 1) has another
-id and is never accepted."""
+from pipeline.threshold import Inconsistent, NotOpen, Opened, Record, open_group
+from pipeline.vouchers import Context, Policy
 
 
 @dataclass(frozen=True)
@@ -55,10 +48,8 @@ def release(messages: Sequence[bytes]) -> Released | None:
             for one, its in zip(parsed, contexts, strict=True)
             if its == context
         ]
-        records = [seal for seal in seals if isinstance(seal, Record)]
-        try:
-            opened = open_group(ACCEPTED_POLICIES[context.policy_id], context, records)
-        except (NotOpen, Inconsistent):
+        opened = _open(context, [seal for seal in seals if isinstance(seal, Record)])
+        if opened is None:
             continue
         for one in parsed:
             if one.candidate_id in opened.inners:
@@ -72,6 +63,16 @@ def release(messages: Sequence[bytes]) -> Released | None:
             tuple(one.candidate_id for one in parsed if one.candidate_id not in opened.inners),
             opened.pair,
         )
+    return None
+
+
+def _open(context: Context, records: Sequence[Record]) -> Opened | None:
+    """Open under whichever two streams certify the tag: the policy's id is bound into it."""
+    for streams in dict.fromkeys(tuple(s.stream for s in one.shares) for one in records):
+        try:
+            return open_group(Policy(k=2, streams=streams), context, records)
+        except (NotOpen, Inconsistent):
+            continue
     return None
 
 

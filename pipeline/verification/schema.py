@@ -13,6 +13,8 @@ TABLES: Final = """
 CREATE TABLE candidate (
   candidate_id    BLOB PRIMARY KEY CHECK (length(candidate_id) = 16),
   sequence        INTEGER UNIQUE,    -- given on release: what waits leaves no gap to be seen
+  order_id        BLOB NOT NULL,
+  epoch           INTEGER NOT NULL,
   state           TEXT NOT NULL
     CHECK (state IN ('held', 'quarantined', 'released', 'confirmed_once', 'disputed', 'confirmed',
       'rejected', 'reported', 'closed')),
@@ -20,7 +22,7 @@ CREATE TABLE candidate (
   waiting         BLOB,              -- the Candidate with its threshold seal, as it arrived
   released        BLOB,              -- the Candidate with a direct seal: reviewers may read it
   received_at     INTEGER NOT NULL,  -- seconds since 1970
-  delete_after    INTEGER NOT NULL,  -- last day of retention, days since 1970
+  delete_after    INTEGER,           -- last day of retention, days since 1970; NULL: erased
   CHECK ((state IN ('held', 'quarantined')) = (sequence IS NULL)),
   CHECK ((group_tag IS NULL) <= (waiting IS NULL))
 );
@@ -39,6 +41,13 @@ CREATE TABLE hit_group (             -- an open group
   one             BLOB NOT NULL,     -- two candidates whose shares open it again:
   two             BLOB NOT NULL,     -- its key is never kept
   opened_at       INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE closed_epoch (          -- its key is destroyed: nothing of it can be new
+  order_id        BLOB NOT NULL,
+  epoch           INTEGER NOT NULL,
+  closed_at       INTEGER NOT NULL,
+  receipt         TEXT NOT NULL,     -- the provider's, as it was given
+  PRIMARY KEY (order_id, epoch)
 ) WITHOUT ROWID;
 CREATE TABLE decision (              -- a reviewer's, signed; outlives the candidate
   candidate_id    BLOB NOT NULL,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
 from pipeline import keys
+from pipeline.order import Order
 from pipeline.rpc.server import HEALTH_CHECK, run
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_service_pb2_grpc,
@@ -20,6 +21,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 from pipeline.verification.candidate_service import CandidateService
 from pipeline.verification.database import StoreFault
 from pipeline.verification.decisions import Decisions
+from pipeline.verification.orders import served
 from pipeline.verification.review_service import ReviewService
 from pipeline.verification.store import open_store
 from pipeline.verification.verdict_service import VerdictService
@@ -70,6 +72,7 @@ async def serve(
     address: str,
     key_folder: Path,
     store_path: Path | str,
+    orders: Sequence[Order],
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
     clock: Callable[[], float] = time.time,
@@ -80,16 +83,18 @@ async def serve(
         address: host:port to listen on; port 0 takes a free one.
         key_folder: this service's keys.
         store_path: the SQLite file, or the URL of a PostgreSQL database.
+        orders: whose candidates are taken.
         ready: called with the port once it serves.
         stop: awaited.
         clock: seconds since 1970.
 
     Raises:
-        KeysRefused, StoreRefused: as their loaders say.
+        KeysRefused, OrderRefused, StoreRefused: as their loaders say.
         RuntimeError: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
     verifier = keys.key_id(keys.verifier_public_key(key_folder))
+    known = served(orders)
     verdict_key = keys.signing_key(key_folder / "verdict.key")
     reviewers = keys.reviewer_keys(key_folder)
     closing = asyncio.Event()
@@ -104,7 +109,7 @@ async def serve(
 
         def add(server: grpc.aio.Server) -> None:
             candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
-                CandidateService(store, frozenset({verifier})), server
+                CandidateService(store, known, frozenset({verifier})), server
             )
             review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
                 ReviewService(decisions, reviewers), server

@@ -19,6 +19,8 @@ _PRAGMAS: Final = (
     "foreign_keys = ON",
     "secure_delete = ON",
     "trusted_schema = OFF",
+    "cache_size = -65536",  # KiB: new ids fall anywhere in the indexes
+    "wal_autocheckpoint = 8000",  # pages, 32 MB: fewer, larger copies into the file
 )
 _PATIENCE_SECONDS: Final = 10
 """How long another process (a sweep, a backup) may hold the file before a statement fails."""

@@ -39,7 +39,7 @@ HELD, QUARANTINED = "held", "quarantined"
 """States of a candidate that waits; those of one that is released follow from decisions."""
 
 ADDED, REPEATED = "added", "repeated"
-CONFLICT, ALTERED, EXPIRED = "conflict", "altered", "expired"
+CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
 """What became of a candidate that arrived."""
 
 MOST_RETENTION_DAYS: Final = 365
@@ -74,6 +74,8 @@ class Arrival:
     Attributes:
         candidate_id: its id.
         message: serialized, as it arrived.
+        order_id: of its order.
+        epoch: of that order.
         hit_day: days since 1970.
         group_tag: its group, if it waits for a second hit; empty if it is released at once.
         shares: of one that waits, (stream, x, y) of each.
@@ -81,6 +83,8 @@ class Arrival:
 
     candidate_id: bytes
     message: bytes
+    order_id: bytes
+    epoch: int
     hit_day: int
     group_tag: bytes = b""
     shares: tuple[tuple[str, bytes, bytes], ...] = ()
@@ -187,14 +191,23 @@ class Store:
 
         Returns:
             For each `ADDED`, `REPEATED`, `CONFLICT` (the same x as another with another y),
-            `ALTERED` (not what was sealed: seen once its group is open) or `EXPIRED` (waits, and
-            its retention is over); resolved once durable.
+            `ALTERED` (not what was sealed: seen once its group is open), `EXPIRED` (waits, and
+            its retention is over) or `CLOSED` (the key of its epoch is destroyed); resolved once
+            durable.
         """
 
         def work(transaction: Transaction) -> list[str]:
             return _Intake(transaction, self.now(), self._retention_days).add(arrivals)
 
         return self.submit(work)
+
+    def known(self, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+        """Which seals are durably kept of each id: True for a threshold seal, False for a direct.
+
+        What is known stays known, so a repeat can be answered without asking the writer.
+        """
+        with self.read() as connection:
+            return _seals(connection, ids)
 
     def get(self, candidate_id: bytes) -> Stored:
         """One released candidate.
@@ -233,7 +246,8 @@ class _Intake:
 
     def add(self, arrivals: Sequence[Arrival]) -> list[str]:
         """Keep what is new, settle the groups it belongs to, say what became of each."""
-        filled = self._filled([one.candidate_id for one in arrivals])
+        filled = _seals(self._transaction, [one.candidate_id for one in arrivals])
+        closed = closed_epochs(self._transaction)
         outcomes = []
         rows: list[tuple[Any, ...]] = []
         joining: list[Arrival] = []
@@ -243,6 +257,9 @@ class _Intake:
             seal = bool(one.group_tag)
             if seal in seals:
                 outcomes.append(REPEATED)
+                continue
+            if (one.order_id, one.epoch) in closed:
+                outcomes.append(CLOSED)
                 continue
             if one.group_tag and one.hit_day + self._retention_days < self._today:
                 outcomes.append(EXPIRED)
@@ -272,29 +289,14 @@ class _Intake:
         self._note(arrivals, outcomes)
         return outcomes
 
-    def _filled(self, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
-        """Which seals are kept of each id: True for a threshold seal, False for a direct one."""
-        if not ids:
-            return {}
-        found = self._transaction.execute(
-            "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
-            f"WHERE candidate_id IN ({marks(len(ids))})",
-            ids,
-        ).fetchall()
-        return {
-            candidate_id: frozenset([True] * bool(waits) + [False] * bool(is_direct))
-            for candidate_id, waits, is_direct in found
-        }
-
     def _row(self, one: Arrival) -> tuple[Any, ...]:
+        known = (one.candidate_id, one.order_id, one.epoch, self._now)
         if one.group_tag:
             day = one.hit_day + self._retention_days
-            return (one.candidate_id, None, HELD, one.group_tag, one.message, None, self._now, day)
+            return (*known, None, HELD, one.group_tag, one.message, None, day)
         self._sequence += 1
         day = self._today + self._retention_days
-        return (
-            one.candidate_id, self._sequence, RELEASED, None, None, one.message, self._now, day,
-        )  # fmt: skip
+        return (*known, self._sequence, RELEASED, None, None, one.message, day)
 
     def _join(self, one: Arrival) -> None:
         """Add a second seal to a candidate that has one."""
@@ -423,9 +425,11 @@ class _Intake:
             audit.append(self._transaction, "batch", {**counts, "ids_sha256": digest}, self._now)
 
 
+_WAITS: Final = frozenset({True})
+_DIRECT: Final = frozenset({False})
 _INSERT: Final = (
-    "INSERT INTO candidate (candidate_id, sequence, state, group_tag, waiting, released, "
-    "received_at, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO candidate (candidate_id, order_id, epoch, received_at, sequence, state, "
+    "group_tag, waiting, released, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _SELECT: Final = (
     "SELECT candidate_id, sequence, released, state, received_at, group_ref "
@@ -433,6 +437,25 @@ _SELECT: Final = (
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
+
+
+def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+    """See `Store.known`."""
+    if not ids:
+        return {}
+    found = transaction.execute(
+        "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
+        f"WHERE candidate_id IN ({marks(len(ids))})",
+        ids,
+    ).fetchall()
+    kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
+    return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
+
+
+def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:
+    """Order and epoch of every key that is known to be destroyed."""
+    rows = transaction.execute("SELECT order_id, epoch FROM closed_epoch").fetchall()
+    return {(order_id, epoch) for order_id, epoch in rows}
 
 
 def one_released(transaction: Transaction, candidate_id: bytes) -> Stored:

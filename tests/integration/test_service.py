@@ -444,17 +444,21 @@ def test_held_candidates_outlive_a_restart_and_open_afterwards(world, where):
             assert len(seen(world, address)) == 2 * number
 
 
-def test_grouped_by_material_two_accounts_with_distinct_files_open(world, verification, emitter):
+def test_grouped_by_material_two_accounts_with_distinct_files_open(world, where):
     """Then the group is the listed material: one account alone, or one file twice, opens nothing."""
 
     def hit(content: str, account: str, indicator: bytes = b"1") -> candidate_pb2.Candidate:
         return sealed(world, content, at_once=False, account=account, indicator=indicator,
                       group_by="material")  # fmt: skip
 
-    emitter.send([hit("a", "x"), hit("b", "x"), hit("a", "y"), hit("c", "y", b"2")])
-    assert len(seen(world, verification)) == 3  # b of x and a of y differ in both; a of x joins
-    emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
-    assert len(seen(world, verification)) == 3
+    orders = [worlds.make_order(group_hits_by="material")]
+    with worlds.verification(world, where, orders=orders) as address:
+        emitter = Emitter(address, world.keys / "provider")
+        emitter.send([hit("a", "x"), hit("b", "x"), hit("a", "y"), hit("c", "y", b"2")])
+        assert len(seen(world, address)) == 3  # b of x and a of y differ in both; a of x joins
+        emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
+        assert len(seen(world, address)) == 3
+        emitter.close()
 
 
 def test_a_notice_releases_a_hit_that_was_held_before(world, verification, emitter):

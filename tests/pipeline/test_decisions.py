@@ -41,7 +41,9 @@ def decisions(where):
     """Decisions over an empty store, whose clock says 1000, 1001, ..., with ten candidates."""
     ticks = iter(range(1000, 100_000))
     store = open_store(where, clock=lambda: next(ticks))
-    candidates = [Arrival(rulings.subject(n).candidate_id, b"m%d" % n, 0) for n in range(1, 11)]
+    candidates = [
+        Arrival(rulings.subject(n).candidate_id, b"m%d" % n, bytes(16), 0, 0) for n in range(1, 11)
+    ]
     store.add(candidates).result(PATIENCE_SECONDS)
     yield Decisions(store, rulings.SERVICE)
     store.close()
@@ -123,7 +125,9 @@ def test_the_same_decision_again_changes_nothing_and_another_is_refused(decision
 
 def test_what_is_not_there_cannot_be_decided(decisions):
     """No decision, look-up or progress on nothing, or on what waits."""
-    held = Arrival(cid(50), b"m", 20_000, b"t" * 32, (("content", b"x" * 32, b"y" * 32),))
+    held = Arrival(
+        cid(50), b"m", bytes(16), 0, 20_000, b"t" * 32, (("content", b"x" * 32, b"y" * 32),)
+    )
     decisions._store.add([held]).result(PATIENCE_SECONDS)
     for number in (50, 99):
         with pytest.raises(NotFound):
@@ -184,7 +188,7 @@ def test_the_state_kept_is_that_of_the_rule(tmp_path_factory, order):
     """In any order of arrival the store says what the pure rule says."""
     path = tmp_path_factory.mktemp("rule") / "s.sqlite3"
     with closing(open_store(path)) as store:
-        store.add([Arrival(cid(n), b"m", 0) for n in (7, 8)]).result(PATIENCE_SECONDS)
+        store.add([Arrival(cid(n), b"m", bytes(16), 0, 0) for n in (7, 8)]).result(PATIENCE_SECONDS)
         made = Decisions(store, rulings.SERVICE)
         for reviewer, number, value in order:
             if made.get(cid(number)).verdict is None:
@@ -197,14 +201,14 @@ def test_the_state_kept_is_that_of_the_rule(tmp_path_factory, order):
 def test_a_candidate_that_comes_again_keeps_its_decisions(decisions):
     """A nightly scan that sends it again neither reopens nor replaces it."""
     before = rulings.decide(decisions, 1, 0, REJECTED)
-    decisions._store.add([Arrival(cid(1), b"other", 0)]).result(PATIENCE_SECONDS)
+    decisions._store.add([Arrival(cid(1), b"other", bytes(16), 0, 0)]).result(PATIENCE_SECONDS)
     assert decisions.get(cid(1)) == before
 
 
 def test_everything_is_there_after_a_restart(where):
     """Decisions and verdicts outlive the process, and numbering goes on."""
     with closing(open_store(where)) as store:
-        store.add([Arrival(cid(n), b"m", 0) for n in (1, 2)]).result(PATIENCE_SECONDS)
+        store.add([Arrival(cid(n), b"m", bytes(16), 0, 0) for n in (1, 2)]).result(PATIENCE_SECONDS)
         first = Decisions(store, rulings.SERVICE)
         rulings.decide(first, 1, 0)
         before = rulings.decide(first, 1, 1)
@@ -293,7 +297,7 @@ def test_the_database_refuses_to_change_what_people_decided(decisions, statement
 def test_sqlites_replace_cannot_change_it_either(tmp_path, table):
     """REPLACE deletes without asking a trigger on DELETE; another trigger stops it."""
     with closing(open_store(tmp_path / "s.sqlite3")) as store:
-        store.add([Arrival(cid(1), b"m", 0)]).result(PATIENCE_SECONDS)
+        store.add([Arrival(cid(1), b"m", bytes(16), 0, 0)]).result(PATIENCE_SECONDS)
         made = Decisions(store, rulings.SERVICE)
         rulings.decide(made, 1, 0, REJECTED)
         made.record(cid(1), CLOSED, "n", "desk").result(PATIENCE_SECONDS)

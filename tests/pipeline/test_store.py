@@ -52,9 +52,14 @@ def store(where):
     opened.close()
 
 
+def arrival(candidate_id: bytes, message: bytes) -> Arrival:
+    """A candidate that is released at once."""
+    return Arrival(candidate_id, message, bytes(16), 0, 0)
+
+
 def submit(store: Store, *candidates: tuple[int, bytes]) -> Future[list[str]]:
     """Hand in candidates by number."""
-    return store.add([Arrival(cid(n), message, 0) for n, message in candidates])
+    return store.add([arrival(cid(n), message) for n, message in candidates])
 
 
 def add(store: Store, *candidates: tuple[int, bytes]) -> list[bool]:
@@ -128,7 +133,7 @@ def test_an_unknown_candidate_is_not_found(store):
 def test_an_id_of_another_length_is_not_kept(store):
     """The database itself refuses an id that is none, with the whole batch it came in."""
     with pytest.raises(StoreFault):
-        store.add([Arrival(cid(1), b"a", 0), Arrival(b"short", b"b", 0)]).result(PATIENCE_SECONDS)
+        store.add([arrival(cid(1), b"a"), arrival(b"short", b"b")]).result(PATIENCE_SECONDS)
     assert contents(store) == {}
 
 
@@ -354,7 +359,7 @@ def test_a_job_that_fails_does_not_undo_others_of_its_commit(store):
         jobs = [
             submit(store, (3, b"c"), (1, b"again")),
             store.submit(refuses),
-            store.add([Arrival(cid(4), b"d", 0), Arrival(b"short", b"e", 0)]),
+            store.add([arrival(cid(4), b"d"), arrival(b"short", b"e")]),
             store.submit(half_done),
             submit(store, (5, b"e")),
         ]

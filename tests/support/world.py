@@ -186,8 +186,14 @@ def _running(what: str, start: Callable[[Any, Any], Coroutine[Any, Any, None]]) 
 
 
 @contextmanager
-def verification(world: World, store: Path | str, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """A verification service in this process; yields its address."""
+def verification(
+    world: World, store: Path | str, address: str = "127.0.0.1:0", **changes: Any
+) -> Iterator[str]:
+    """A verification service in this process; yields its address. `changes` are its settings."""
+    settings: dict[str, Any] = {
+        "orders": [make_order()],
+        "clock": lambda: clock().timestamp(),
+    }
     with _running(
         "verification",
         lambda ready, stop: service.serve(
@@ -196,7 +202,7 @@ def verification(world: World, store: Path | str, address: str = "127.0.0.1:0") 
             store_path=store,
             ready=ready,
             stop=stop,
-            clock=lambda: clock().timestamp(),
+            **(settings | changes),
         ),
     ) as running:
         yield running

@@ -65,6 +65,12 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """
     REJECT_REASON_EXPIRED: _RejectReason.ValueType  # 6
     """A hit on new material whose retention is over. Not kept."""
+    REJECT_REASON_ORDER_UNKNOWN: _RejectReason.ValueType  # 7
+    """The service does not serve this order."""
+    REJECT_REASON_EPOCH_UNKNOWN: _RejectReason.ValueType  # 8
+    """The hit's day is not in this epoch of the order."""
+    REJECT_REASON_EPOCH_CLOSED: _RejectReason.ValueType  # 9
+    """The provider has destroyed this epoch's key: nothing new can be of it."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -84,6 +90,12 @@ Quarantined. Of a group that is not yet open, this is seen only when it opens.
 """
 REJECT_REASON_EXPIRED: RejectReason.ValueType  # 6
 """A hit on new material whose retention is over. Not kept."""
+REJECT_REASON_ORDER_UNKNOWN: RejectReason.ValueType  # 7
+"""The service does not serve this order."""
+REJECT_REASON_EPOCH_UNKNOWN: RejectReason.ValueType  # 8
+"""The hit's day is not in this epoch of the order."""
+REJECT_REASON_EPOCH_CLOSED: RejectReason.ValueType  # 9
+"""The provider has destroyed this epoch's key: nothing new can be of it."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final
