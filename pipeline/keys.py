@@ -2,10 +2,11 @@
 
     KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
     KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
-    KEYS/provider/       tls, epoch.key, token.key, verifier.pub, verdict.pub, centre/*.pub
+    KEYS/provider/       tls, token.key, receipt.key, verifier.pub, verdict.pub, audit.pub,
+                         centre/*.pub, epochs/ (see epoch_keys.py)
     KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
     KEYS/desk/           tls, verdict.pub         the provider's report desk
-    KEYS/verification/   tls, verdict.key, verifier.pub, reviewers/*.pub
+    KEYS/verification/   tls, verdict.key, audit.key, receipt.pub, verifier.pub, reviewers/*.pub
     KEYS/reviewer-N/     tls, verifier.key, decision.key
 
 The scan gets a `KeyService`: it can seal, and has no method that opens.
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +28,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from pipeline import threshold, verdicts, vouchers
+from pipeline import key_files, threshold, verdicts, vouchers
+from pipeline.epoch_keys import FIRST_VERSION, EpochKeys
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
-from pipeline.vouchers import Context, Policy
+from pipeline.vouchers import Context, Epochs, Policy
 
-KEY_VERSION: Final = 1
-"""Of the epoch key. Rotation comes with the two-hit vouchers."""
+WITHOUT_END: Final = Epochs(0, 2**31 - 1)
+"""One epoch for all days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,52 +93,67 @@ class KeyService(Protocol):
 class LocalKeyService:
     """Keys in a protected folder of this machine."""
 
-    def __init__(self, folder: Path, order_reference: str, group_hits_by: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        order_reference: str,
+        group_hits_by: str,
+        epochs: Epochs = WITHOUT_END,
+    ) -> None:
         """Read the provider's keys.
+
+        Args:
+            folder: the provider's.
+            order_reference: of the order that is scanned under.
+            group_hits_by: account or material.
+            epochs: the order's; by default one, without end.
 
         Raises:
             KeysRefused: missing, damaged, or readable by others.
         """
-        self._epoch_key = _secret(folder / "epoch.key", vouchers.EPOCH_KEY_BYTES)
-        self._token_key = _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+        self._order_id = vouchers.order_id(order_reference)
+        self._epoch_keys = EpochKeys(folder, self._order_id, epochs)
+        self._token_key = key_files.secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
         self._verifier = verifier_public_key(folder)
         self._verifier_key_id = key_id(self._verifier)
-        self._policy = vouchers.release_policy(group_hits_by)
-        self._context = order_context(order_reference, self._policy)
+        self._policy = vouchers.release_policy(group_hits_by, epochs.epoch_days)
 
     def tokens(self, hit: Sealable) -> Tokens:
         """See `KeyService`."""
-        _, _, candidate = self._units(hit)
+        context, epoch_key = self._epoch(hit)
+        _, _, candidate = self._units(hit, context, epoch_key)
 
         def token(label: str, name: str) -> bytes:
-            return vouchers.make_token(self._token_key, label, self._context, candidate, name)
+            return vouchers.make_token(self._token_key, label, context, candidate, name)
 
         return Tokens(
             token("content", hit.item_id),
             token("account", hit.account_id) if hit.account_id else b"",
-            vouchers.pair_id(self._epoch_key, self._context, hit.indicator, hit.content),
+            vouchers.pair_id(epoch_key, context, hit.indicator, hit.content),
         )
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """See `KeyService`."""
-        unit, units, candidate = self._units(hit)
-        direct = vouchers.seal_direct(
-            self._verifier, self._context, hit.hit_day, candidate, payload
-        )
+        context, epoch_key = self._epoch(hit)
+        unit, units, candidate = self._units(hit, context, epoch_key)
+        direct = vouchers.seal_direct(self._verifier, context, hit.hit_day, candidate, payload)
         sealed: bytes | threshold.Record = direct
         if not hit.released_at_once:
+            account = vouchers.account_secret(epoch_key, context, unit)
             sealed = threshold.seal(
-                vouchers.account_secret(self._epoch_key, self._context, unit),
-                self._policy,
-                self._context,
-                hit.hit_day,
-                candidate,
-                units,
-                direct,
+                account, self._policy, context, hit.hit_day, candidate, units, direct
             )
-        return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, sealed)
+        return Sealed(candidate, context, hit.hit_day, self._verifier_key_id, sealed)
 
-    def _units(self, hit: Sealable) -> tuple[bytes, dict[str, bytes], bytes]:
+    def _epoch(self, hit: Sealable) -> tuple[Context, bytes]:
+        """The hit's context and its epoch's key, asked for each time: it may be destroyed."""
+        epoch = self._epoch_keys.epoch(hit.hit_day)
+        version, key = self._epoch_keys.key(epoch)
+        return Context(self._order_id, epoch, version, self._policy.policy_id), key
+
+    def _units(
+        self, hit: Sealable, context: Context, epoch_key: bytes
+    ) -> tuple[bytes, dict[str, bytes], bytes]:
         """The hit's group unit, its unit in each stream, and its candidate id."""
         # An item without an account is a group of its own: two such items are two candidates.
         # No account id holds control characters, so the two kinds of unit cannot meet.
@@ -146,12 +162,12 @@ class LocalKeyService:
             unit, units = hit.indicator, {"content": hit.content, "account": account}
         else:
             unit, units = account, {"content": hit.content, "indicator": hit.indicator}
-        return unit, units, vouchers.candidate_id(self._epoch_key, self._context, unit, units)
+        return unit, units, vouchers.candidate_id(epoch_key, context, unit, units)
 
 
 def order_context(order_reference: str, policy: Policy) -> Context:
-    """The context of an order's only epoch."""
-    return Context(vouchers.order_id(order_reference), 0, KEY_VERSION, policy.policy_id)
+    """The context of an order's first epoch and key."""
+    return Context(vouchers.order_id(order_reference), 0, FIRST_VERSION, policy.policy_id)
 
 
 def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime) -> list[Path]:
@@ -177,48 +193,51 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     centre = Ed25519PrivateKey.generate()
 
     ca = _party(folder / "ca")
-    _write(ca / "ca.pem", authority.issued.certificate)
-    _write(ca / "ca.key", authority.issued.key)
+    key_files.write(ca / "ca.pem", authority.issued.certificate)
+    key_files.write(ca / "ca.key", authority.issued.key)
 
     centre_folder = _party(folder / "centre")
-    _write(centre_folder / "signing.key", _private_pem(centre))
-    _write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
+    key_files.write(centre_folder / "signing.key", _private_pem(centre))
+    key_files.write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
 
-    verdict = Ed25519PrivateKey.generate()
+    verdict, receipt, audit = (Ed25519PrivateKey.generate() for _ in range(3))
     deciders = {f"reviewer-{n}": Ed25519PrivateKey.generate() for n in range(1, reviewers + 1)}
     token = secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode()
 
     provider = _party(folder / "provider")
     _write_tls(provider, authority, authority.issue("emitter", "scan"))
-    _write(provider / "epoch.key", secrets.token_hex(vouchers.EPOCH_KEY_BYTES).encode())
-    _write(provider / "token.key", token)
-    _write(provider / "verifier.pub", _public_pem(verifier.public_key()))
-    _write(provider / "verdict.pub", _public_pem(verdict.public_key()))
+    key_files.write(provider / "receipt.key", _private_pem(receipt))
+    key_files.write(provider / "token.key", token)
+    key_files.write(provider / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(provider / "verdict.pub", _public_pem(verdict.public_key()))
+    key_files.write(provider / "audit.pub", _public_pem(audit.public_key()))
     trusted = _party(provider / "centre")
-    _write(trusted / "signing.pub", _public_pem(centre.public_key()))
+    key_files.write(trusted / "signing.pub", _public_pem(centre.public_key()))
 
     vault = _party(folder / "vault")
     _write_tls(vault, authority, authority.issue("vault", "vault", hosts))
-    _write(vault / "token.key", token)
-    _write(vault / "verdict.pub", _public_pem(verdict.public_key()))
+    key_files.write(vault / "token.key", token)
+    key_files.write(vault / "verdict.pub", _public_pem(verdict.public_key()))
     _write_reviewers(vault, deciders)
 
     desk = _party(folder / "desk")
     _write_tls(desk, authority, authority.issue("report_desk", "desk"))
-    _write(desk / "verdict.pub", _public_pem(verdict.public_key()))
+    key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
-    _write(verification / "verifier.pub", _public_pem(verifier.public_key()))
-    _write(verification / "verdict.key", _private_pem(verdict))
+    key_files.write(verification / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(verification / "verdict.key", _private_pem(verdict))
+    key_files.write(verification / "audit.key", _private_pem(audit))
+    key_files.write(verification / "receipt.pub", _public_pem(receipt.public_key()))
     _write_reviewers(verification, deciders)
 
     people = []
     for name, decider in deciders.items():
         person = _party(folder / name)
         _write_tls(person, authority, authority.issue("reviewer", name))
-        _write(person / "verifier.key", _private_pem(verifier))
-        _write(person / "decision.key", _private_pem(decider))
+        key_files.write(person / "verifier.key", _private_pem(verifier))
+        key_files.write(person / "decision.key", _private_pem(decider))
         people.append(person)
     return [ca, centre_folder, provider, vault, desk, verification, *people]
 
@@ -229,7 +248,7 @@ def identity(folder: Path) -> Identity:
     Raises:
         KeysRefused: not a key folder, damaged, or its key is readable by others.
     """
-    _check_private(folder / "tls.key")
+    key_files.check_private(folder / "tls.key")
     certificates = [_certificate(folder / name) for name in ("ca.pem", "tls.pem")]
     key = _private(folder / "tls.key")
     public = getattr(key, "public_key", None)
@@ -260,6 +279,24 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeysRefused(f"{path} is not an Ed25519 private key")
     return key
+
+
+def receipt_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the provider signs receipts of key destruction with: FOLDER/receipt.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "receipt.pub")
+
+
+def audit_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the verification service signs checkpoints with: FOLDER/audit.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "audit.pub")
 
 
 def verdict_public_key(folder: Path) -> Ed25519PublicKey:
@@ -332,7 +369,7 @@ def token_key(folder: Path) -> bytes:
     Raises:
         KeysRefused: missing, damaged, or readable by others.
     """
-    return _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+    return key_files.secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -343,69 +380,29 @@ def _party(folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, data: bytes) -> None:
-    mode = 0o644 if path.suffix in (".pem", ".pub") else 0o600
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-
-
 def _write_tls(folder: Path, authority: CertificateAuthority, issued: Issued) -> None:
-    _write(folder / "ca.pem", authority.issued.certificate)
-    _write(folder / "tls.pem", issued.certificate)
-    _write(folder / "tls.key", issued.key)
+    key_files.write(folder / "ca.pem", authority.issued.certificate)
+    key_files.write(folder / "tls.pem", issued.certificate)
+    key_files.write(folder / "tls.key", issued.key)
 
 
 def _write_reviewers(folder: Path, deciders: Mapping[str, Ed25519PrivateKey]) -> None:
     place = _party(folder / "reviewers")
     for name, key in deciders.items():
-        _write(place / f"{name}.pub", _public_pem(key.public_key()))
-
-
-def _check_private(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise _absent(path, error) from error
-    if mode & 0o077:
-        raise KeysRefused(f"{path} can be read by others: chmod 600 {path}")
-
-
-def _absent(path: Path, error: OSError) -> KeysRefused:
-    return KeysRefused(
-        f"{path}: {error.strerror}. Give the key folder of this party; `sluis keys new` makes a "
-        "working set"
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _absent(path, error) from error
-
-
-def _secret(path: Path, length: int) -> bytes:
-    _check_private(path)
-    try:
-        value = bytes.fromhex(_read(path).decode().strip())
-    except ValueError:
-        value = b""
-    if len(value) != length:
-        raise KeysRefused(f"{path} is damaged: it must hold {2 * length} hex digits")
-    return value
+        key_files.write(place / f"{name}.pub", _public_pem(key.public_key()))
 
 
 def _private(path: Path) -> object:
-    _check_private(path)
+    key_files.check_private(path)
     try:
-        return serialization.load_pem_private_key(_read(path), password=None)
+        return serialization.load_pem_private_key(key_files.read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a private key in PEM: {error}") from error
 
 
 def _public(path: Path) -> object:
     try:
-        return serialization.load_pem_public_key(_read(path))
+        return serialization.load_pem_public_key(key_files.read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a public key in PEM") from error
 
@@ -419,7 +416,7 @@ def _ed25519_public(path: Path) -> Ed25519PublicKey:
 
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(_read(path))
+        return x509.load_pem_x509_certificate(key_files.read(path))
     except ValueError as error:
         raise KeysRefused(f"{path} is not a certificate in PEM") from error
 

@@ -212,10 +212,14 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
             outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
         elif isinstance(result, Hit):
             found = scanner.sets[result.set_number]
-            candidate = _seal(row, result, found, resources, config.order)
-            if candidate is None:
+            try:
+                candidate = _seal(row, result, found, resources, config.order)
+            except ItemError as error:
+                candidate = None
+                outcome |= {"outcome": FAILURE, "stage": error.stage, "reason": error.reason}
+            if candidate is None and outcome["outcome"] == CLEAR:
                 outcome |= {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
-            else:
+            elif candidate is not None:
                 outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
                 distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
         elif result == QUALITY_TOO_LOW:
@@ -376,7 +380,12 @@ class Resources:
         self.suppressed = load_suppressed(config)
         self._scanners: dict[dt.date, Scanner] = {}
         self.keys: keys.KeyService = keys.LocalKeyService(
-            config.key_folder, config.order.reference, config.order.group_hits_by
+            config.key_folder,
+            config.order.reference,
+            config.order.group_hits_by,
+            vouchers.Epochs.of(
+                config.order.valid_from, config.order.valid_until, config.order.epoch_days
+            ),
         )
         self.emitter = Emitter(config.verification, config.key_folder)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")

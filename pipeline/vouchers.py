@@ -120,7 +120,7 @@ class Epochs:
     @classmethod
     def of(cls, first: dt.date, last: dt.date, epoch_days: int) -> Epochs:
         """The epochs of an order's period."""
-        return cls((first - _EPOCH_DAY).days, (last - _EPOCH_DAY).days, epoch_days)
+        return cls(day_number(first), day_number(last), epoch_days)
 
     def epoch(self, day: int) -> int | None:
         """The epoch that a hit's day lies in; None outside the order's period."""
@@ -156,9 +156,19 @@ def order_id(reference: str) -> bytes:
     return hashlib.sha256(enc(PREFIX + b"order", reference.encode())).digest()[:16]
 
 
+def day(number: int) -> dt.date:
+    """The date of a day number."""
+    return _EPOCH_DAY + dt.timedelta(days=number)
+
+
+def day_number(date: dt.date) -> int:
+    """Days since 1970."""
+    return (date - _EPOCH_DAY).days
+
+
 def hit_day(uploaded: dt.date | None, order_start: dt.date, effective: dt.date) -> int:
     """Days since 1970 of the hit: never the time of processing, so that repeats agree."""
-    return (max(uploaded or order_start, order_start, effective) - _EPOCH_DAY).days
+    return day_number(max(uploaded or order_start, order_start, effective))
 
 
 def account_secret(epoch_key: bytes, context: Context, group_unit: bytes) -> bytes:

@@ -27,7 +27,8 @@ FILES = {
         "ca.pem",
         "tls.pem",
         "tls.key",
-        "epoch.key",
+        "receipt.key",
+        "audit.pub",
         "token.key",
         "verifier.pub",
         "verdict.pub",
@@ -48,6 +49,8 @@ FILES = {
         "tls.pem",
         "tls.key",
         "verifier.pub",
+        "audit.key",
+        "receipt.pub",
         "verdict.key",
         "reviewers/reviewer-1.pub",
         "reviewers/reviewer-2.pub",
@@ -153,9 +156,9 @@ def holders(made: Path, path: Path) -> set[str]:
 
 def test_every_secret_is_with_the_parties_that_need_it_alone(made):
     """Pseudonyms, tokens, decisions and verdicts: each key has the holders the documents name."""
-    assert len(bytes.fromhex((made / "provider/epoch.key").read_text())) == vouchers.EPOCH_KEY_BYTES
     assert len(bytes.fromhex((made / "provider/token.key").read_text())) == vouchers.TOKEN_KEY_BYTES
-    assert holders(made, made / "provider/epoch.key") == {"provider"}
+    assert holders(made, made / "provider/receipt.key") == {"provider"}
+    assert holders(made, made / "verification/audit.key") == {"verification"}
     assert holders(made, made / "provider/token.key") == {"provider", "vault"}
     assert holders(made, made / "verification/verdict.key") == {"verification"}
     assert holders(made, made / "centre/signing.key") == {"centre"}
@@ -323,9 +326,7 @@ def test_a_reviewer_opens_what_the_service_seals(made):
     )
     assert opened == b"payload"
     assert sealed.hit_day == 20_600
-    assert sealed.context == Context(
-        vouchers.order_id(REFERENCE), 0, keys.KEY_VERSION, Policy().policy_id
-    )
+    assert sealed.context == Context(vouchers.order_id(REFERENCE), 0, 1, Policy().policy_id)
     assert sealed.verifier_key_id == keys.key_id(verifier.public_key())
 
 
@@ -366,7 +367,8 @@ def test_key_ids_name_keys():
 # --- loaders ----------------------------------------------------------------------------------
 
 PRIVATE = {
-    "epoch.key": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
+    "receipt.key": ("provider", lambda f: keys.signing_key(f / "receipt.key")),
+    "audit.key": ("verification", lambda f: keys.signing_key(f / "audit.key")),
     "token.key by the service": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
     "token.key": ("provider", keys.token_key),
     "tls.key": ("provider", lambda f: keys.identity(f).channel_credentials()),
@@ -381,6 +383,8 @@ PUBLIC = {
     "verifier.pub by the service": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
     "centre/signing.pub": ("provider", keys.trusted_centre_keys),
     "verdict.pub": ("desk", keys.verdict_public_key),
+    "receipt.pub": ("verification", keys.receipt_public_key),
+    "audit.pub": ("provider", keys.audit_public_key),
     "reviewers/reviewer-1.pub": ("vault", keys.reviewer_keys),
 }
 CERTIFICATES = {
@@ -516,9 +520,10 @@ def test_a_key_that_may_not_be_read_is_refused_as_such(own, name, monkeypatch):
 @pytest.mark.parametrize("digits", [63, 62, 66, 128])
 def test_a_secret_of_another_length_is_refused(own, digits):
     """A key with digits missing or too many is refused with the length it must have."""
-    path = own / "provider" / "epoch.key"
+    service(own).seal(hit(), b"")
+    (path,) = (own / "provider" / "epochs").glob("*/0-v1.key")
     path.write_text("a" * digits)
-    message = refusal(lambda f: LocalKeyService(f, REFERENCE, "account"), own / "provider")
+    message = refusal(lambda _: service(own).seal(hit(), b""), own / "provider")
     assert str(path) in message
     assert "64 hex digits" in message
 
