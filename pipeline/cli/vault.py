@@ -135,12 +135,13 @@ def vault_register(register: RegisterFile = Path("vault-register.sqlite3")) -> N
     try:
         table = Table(header_style="bold", box=None)
         for column in ("act", "when", "what", "candidate", "asked by"):
-            table.add_column(column, no_wrap=True)
+            table.add_column(column, overflow="fold")
         acts = opened.acts()
         for number, at, caller, act, refusal, candidate, *_ in acts:
             when = dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
             what = f"{act}: {refusal}" if refusal else act
-            table.add_row(str(number), when, what.replace("_", " "), candidate.hex(), caller)
+            who = caller.rpartition("/")[2]
+            table.add_row(str(number), when, what.replace("_", " "), candidate.hex(), who)
     finally:
         opened.close()
     if acts:

@@ -165,7 +165,9 @@ async def serve(
         keys.verdict_public_key(key_folder),
         keys.by_reviewer_id(keys.reviewer_keys(key_folder)),
         {
-            vouchers.order_id(one.reference): vouchers.release_policy(one.group_hits_by).policy_id
+            vouchers.order_id(one.reference): vouchers.release_policy(
+                one.group_hits_by, one.epoch_days
+            ).policy_id
             for one in orders
         },
     )

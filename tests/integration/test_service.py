@@ -1,4 +1,4 @@
-"""The verification service over mutual TLS: roles, faults, idempotency, verdicts."""
+"""The verification service over mutual TLS: roles, faults, idempotency, the two-hit rule."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
 from pipeline.rpc import candidates
+from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2
+from pipeline.rpc.sluis.vault.v1.reidentification_service_pb2_grpc import (
+    ReidentificationServiceStub,
+)
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
     review_service_pb2,
+    verdict_service_pb2,
 )
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
+from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
 
 ACCEPTED = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
 DUPLICATE = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
@@ -142,7 +148,7 @@ def test_the_emitter_splits_long_lists_and_keeps_their_order(world, emitter):
 def call(party: Path, address: str, method: str) -> grpc.StatusCode:
     """The status of a call made with a party's certificate."""
     channel = grpc.secure_channel(address, keys.identity(party).channel_credentials())
-    review = ReviewServiceStub(channel)
+    review, verdict = ReviewServiceStub(channel), VerdictServiceStub(channel)
     requests = {
         "submit": lambda: CandidateServiceStub(channel).SubmitCandidates(
             candidate_service_pb2.SubmitCandidatesRequest(), timeout=10
@@ -151,8 +157,23 @@ def call(party: Path, address: str, method: str) -> grpc.StatusCode:
             review_service_pb2.ListCandidatesRequest(), timeout=10
         ),
         "get": lambda: review.GetCandidate(review_service_pb2.GetCandidateRequest(), timeout=10),
-        "decide": lambda: review.RecordVerdict(
-            review_service_pb2.RecordVerdictRequest(), timeout=10
+        "decide": lambda: review.RecordDecision(
+            review_service_pb2.RecordDecisionRequest(), timeout=10
+        ),
+        "explain": lambda: review.ExplainCandidate(
+            review_service_pb2.ExplainCandidateRequest(), timeout=10
+        ),
+        "verdicts": lambda: verdict.ListVerdicts(
+            verdict_service_pb2.ListVerdictsRequest(), timeout=10
+        ),
+        "watch": lambda: next(
+            verdict.WatchVerdicts(verdict_service_pb2.WatchVerdictsRequest(), timeout=10)
+        ),
+        "progress": lambda: verdict.RecordProgress(
+            verdict_service_pb2.RecordProgressRequest(), timeout=10
+        ),
+        "reidentify": lambda: ReidentificationServiceStub(channel).Reidentify(
+            reidentification_service_pb2.ReidentifyRequest(), timeout=10
         ),
     }
     try:
@@ -164,19 +185,29 @@ def call(party: Path, address: str, method: str) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("method", ["submit", "list", "get", "decide"])
-@pytest.mark.parametrize("party", ["provider", "reviewer-1", "verification"])
+OWN = {
+    "submit": "provider", "list": "reviewer-1", "get": "reviewer-1", "decide": "reviewer-1",
+    "explain": "reviewer-1", "verdicts": "desk", "watch": "desk", "progress": "desk",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("party", ["provider", "reviewer-1", "desk", "vault", "verification"])
 def test_a_role_may_call_its_own_methods_and_no_other(world, verification, party, method):
     """Certificates carry a role; the map of roles denies whatever it does not name."""
-    own = {"submit": "provider", "list": "reviewer-1", "get": "reviewer-1", "decide": "reviewer-1"}
     status = call(world.keys / party, verification, method)
     denied = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE}
-    if own[method] == party:
+    if OWN[method] == party:
         assert status not in denied
-    elif party == "verification":  # a server certificate is not even good for a client
+    elif party in {"verification", "vault"}:  # a server certificate is not even good for a client
         assert status in denied
     else:
         assert status == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_method_of_another_service_is_not_served(world, verification):
+    """Verification has no vault in it."""
+    assert call(world.keys / "desk", verification, "reidentify") == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verification, tmp_path):
@@ -196,32 +227,6 @@ def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verificat
             )
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
         channel.close()
-
-
-def test_a_verdict_is_recorded_once_in_the_certified_name(world, verification, emitter):
-    """The same verdict again changes nothing, another one is refused, and the name is certified."""
-    candidate = sealed(world, "a")
-    emitter.send([candidate])
-    confirmed = review_service_pb2.VERDICT_VALUE_CONFIRMED
-    rejected = review_service_pb2.VERDICT_VALUE_REJECTED
-    with (
-        worlds.reviewer(world, verification, 1) as one,
-        worlds.reviewer(world, verification, 2) as two,
-    ):
-        with pytest.raises(VerificationRefused, match="needs a reason"):
-            one.decide(candidate.candidate_id, rejected, " ")
-        first = one.decide(candidate.candidate_id, rejected, "a cat")
-        assert first.verdict.reviewer == "spiffe://sluis/reviewer/reviewer-1"
-        assert one.decide(candidate.candidate_id, rejected, "a cat") == first
-        with pytest.raises(VerificationRefused, match="never changed"):
-            two.decide(candidate.candidate_id, confirmed, "")
-        with pytest.raises(VerificationRefused, match="no such candidate"):
-            one.decide(b"x" * 16, confirmed, "")
-        with pytest.raises(VerificationRefused, match="CONFIRMED or REJECTED"):
-            one.decide(candidate.candidate_id, review_service_pb2.VERDICT_VALUE_UNSPECIFIED, "")
-        assert not list(one.list(review_service_pb2.CANDIDATE_STATE_RELEASED))
-        assert len(list(one.list(review_service_pb2.CANDIDATE_STATE_REJECTED))) == 1
-        assert one.get(candidate.candidate_id) == first
 
 
 def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emitter, tmp_path):
@@ -314,7 +319,7 @@ def test_a_single_hit_on_new_material_is_seen_by_nobody(world, verification, emi
         with pytest.raises(VerificationRefused, match="no such candidate"):
             reviewer.get(one.candidate_id)
         with pytest.raises(VerificationRefused, match="no such candidate"):
-            reviewer.decide(one.candidate_id, review_service_pb2.VERDICT_VALUE_CONFIRMED, "")
+            reviewer.decide(one.candidate_id, "confirmed", "")
 
 
 def test_a_second_distinct_hit_opens_both_and_a_third_joins_them(world, verification, emitter):
