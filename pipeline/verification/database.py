@@ -79,11 +79,11 @@ class Database(Protocol):
     def name(self) -> str:
         """For messages; holds no password."""
 
-    def prepare(self) -> None:
-        """Make the tables, or check that they are ours and of this version.
+    def prepare(self, *, may_make: bool) -> None:
+        """Check that the tables are ours and of this version; make them where there are none.
 
         Raises:
-            StoreRefused: they are not.
+            StoreRefused: they are not, or there are none and they may not be made.
         """
 
     def connect(self) -> Connection:
