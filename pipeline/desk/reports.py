@@ -73,7 +73,7 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
         ReportRefused: the identity was handed over on another verdict.
     """
     candidate_id = verdict.subject.candidate_id.hex()
-    if identity is not None and identity.verdict_sequence != verdict.sequence:
+    if identity is not None and identity.verdict_digest != verdict.digest.hex():
         raise ReportRefused(
             f"candidate {candidate_id}: the vault's file is about another verdict; look into it"
         )

@@ -8,7 +8,6 @@ candidate by the provider's own key service.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -55,11 +54,6 @@ def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
     return verdict
 
 
-def digest_of(verdict: Verdict) -> bytes:
-    """Names a verdict: SHA-256 of its signed bytes."""
-    return hashlib.sha256(verdict.signed_bytes()).digest()
-
-
 def identify(verdict: Verdict, token_key: bytes, now: dt.datetime) -> Identity:
     """Open a checked verdict's tokens.
 
@@ -79,7 +73,7 @@ def identify(verdict: Verdict, token_key: bytes, now: dt.datetime) -> Identity:
             item_id=opened("content", payload.content_token),
             account_id=opened("account", payload.account_token) if payload.account_token else None,
             verdict_sequence=verdict.sequence,
-            verdict_digest=digest_of(verdict).hex(),
+            verdict_digest=verdict.digest.hex(),
             handed_over_at=now,
         )
     except DecodeError:

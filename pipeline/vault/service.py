@@ -23,7 +23,7 @@ from pipeline.rpc.sluis.vault.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.rpc.tls import peer_name
-from pipeline.vault.opening import Trust, check, digest_of, identify
+from pipeline.vault.opening import Trust, check, identify
 from pipeline.vault.register import Act, Register
 from pipeline.verdicts import Refusal, VerdictRefused
 
@@ -68,7 +68,7 @@ class Vault:
                 verdict = check(message, self._trust)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, b"", refused)
-            digest = digest_of(verdict)
+            digest = verdict.digest
             earlier = self._register.handed_over(verdict.subject.candidate_id)
             if earlier == digest:
                 self._enter(Act.REPEATED, message, caller, digest)

@@ -17,7 +17,7 @@ from support import world as worlds
 from pipeline import identity, keys, verdict_file, vouchers
 from pipeline.desk.client import VaultClient, VerdictsClient
 from pipeline.emit import Emitter
-from pipeline.errors import SluisError, VerificationRefused
+from pipeline.errors import RunRefused, SluisError, VerificationRefused
 from pipeline.rpc import candidates
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
@@ -598,6 +598,8 @@ def test_a_rejected_pair_is_not_sent_again_whoever_uploads_it(
     figures = world.scan(manifest("second"), config, tmp_path / "run-2")
     assert figures["tally"]["skipped"] == {"rejected_before": 1}
     assert figures["tally"]["candidate"] == 1
+    with pytest.raises(RunRefused, match="another rejections"):  # a run keeps what it began with
+        world.scan(manifest("second"), world.config(verification), tmp_path / "run-2")
     notified = manifest("third")
     notified.write_text(notified.read_text().replace("given,\n", "given,yes\n"))
     figures = world.scan(notified, config, tmp_path / "run-3")

@@ -16,7 +16,7 @@ from pipeline import order, vouchers
 from pipeline.desk import annex3, reports
 from pipeline.identity import Identity
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
-from pipeline.verdicts import REJECTED
+from pipeline.verdicts import REJECTED, Verdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 ORDER = order.parse(orders.with_value("reference", "TEST-2026-0001"), "test order")
@@ -33,15 +33,15 @@ PERSON = {
 VAULT = {"content.item_id", "user.account_id"}
 
 
-def identity(account: str | None = "account-1", sequence: int = 1) -> Identity:
+def identity(account: str | None = "account-1", on: Verdict = VERDICT) -> Identity:
     """What the vault has written."""
     return Identity(
         candidate_id=NAME.hex(),
         order_id=rulings.ORDER_ID.hex(),
         item_id="item-1",
         account_id=account,
-        verdict_sequence=sequence,
-        verdict_digest="0" * 64,
+        verdict_sequence=on.sequence,
+        verdict_digest=on.digest.hex(),
         handed_over_at=dt.datetime(2026, 6, 15, tzinfo=dt.UTC),
     )
 
@@ -218,7 +218,7 @@ def test_only_a_confirmed_candidate_of_the_order_is_reported():
 def test_an_identity_handed_over_on_another_verdict_is_refused():
     """One person must not be reported on another's verdict."""
     with pytest.raises(reports.ReportRefused, match="another verdict"):
-        reports.draft(VERDICT, ORDER, identity(sequence=2))
+        reports.draft(VERDICT, ORDER, identity(on=replace(VERDICT, decided_at=1)))
 
 
 # --- the schema -------------------------------------------------------------------------------
