@@ -560,7 +560,8 @@ def test_nobody_asks_the_vault_without_a_certificate_of_this_authority(world, tm
 
 def test_a_vault_whose_folder_is_open_to_others_does_not_start(world, tmp_path):
     """Identities lie there."""
-    (tmp_path / "identities").mkdir(mode=0o755)
+    (tmp_path / "identities").mkdir()
+    (tmp_path / "identities").chmod(0o755)
     with pytest.raises(SluisError, match="chmod 700"), worlds.vault(world, tmp_path):
         pass
 
