@@ -60,7 +60,7 @@ def reports_draft(
     drafted = files.draft(verdict, under, identity.read(identities, name.hex()))
     path = files.write(drafted, reports)
     _show(list(annex3.gaps(drafted)))
-    out.print(f"draft: {path} and {path.with_suffix('.html')}")
+    out.print(f"draft: {path} and {path.with_suffix('.html')}", soft_wrap=True)
 
 
 @app.command("check")
@@ -78,7 +78,7 @@ def reports_check(
     page = files.write_page(filled, report)
     missing = list(annex3.gaps(filled))
     _show(missing)
-    out.print(f"page: {page}")
+    out.print(f"page: {page}", soft_wrap=True)
     if missing:
         sys.exit(1)
 

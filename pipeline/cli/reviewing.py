@@ -146,7 +146,7 @@ def verification_decide(
         "confirmed_once": "a second, different reviewer must look",
         "disputed": "reviewers disagree: a further one must look",
     }.get(state, f"a verdict, number {item.verdict.sequence} of its order")
-    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})")
+    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})", soft_wrap=True)
 
 
 @app.command("explain")

@@ -62,7 +62,7 @@ def verdicts_fetch(
         while batch := list(itertools.islice(fetched, _AT_ONCE)):
             verdict_file.append(verdicts, batch)
             count += len(batch)
-        out.print(f"{count:,} new verdicts in {verdicts}")
+        out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
         if follow:
             with contextlib.suppress(KeyboardInterrupt):
                 for verdict in client.watch(order_id, after + count):

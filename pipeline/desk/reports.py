@@ -84,6 +84,7 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
         account = identity.account_id or _NO_ACCOUNT
     return annex3.Report(
         candidate_id=candidate_id,
+        legal_basis=order.reporting_basis,
         provider=annex3.Provider(name=order.provider),
         content=annex3.Content(kind=kind, item_id=identity.item_id if identity else None),
         other_data=annex3.OtherData(

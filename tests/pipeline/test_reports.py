@@ -81,6 +81,7 @@ def test_a_draft_holds_what_is_known_and_leaves_the_rest_to_a_person():
     assert report.verification.reviewers == tuple(d.reviewer_id for d in VERDICT.decisions)
     assert report.other_data.earliest_day == dt.date(2024, 10, 4)
     assert report.provider.name == ORDER.provider
+    assert report.legal_basis == ORDER.reporting_basis
 
 
 def test_without_the_vaults_file_the_identity_is_missing_and_named():
