@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 
 from pipeline.cli.common import Address, AsJson, candidate_id, check_address, err, out
-from pipeline.cli.serving import app
+from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
 
 if TYPE_CHECKING:

@@ -20,6 +20,8 @@ StorePlace = Annotated[
     ),
 ]
 
+ServiceKeys = Annotated[Path, typer.Option("--keys", help="The service's key folder.")]
+
 app = typer.Typer(
     help="The other side: serve candidates to reviewers; list, open, decide.", **GROUP
 )
@@ -38,9 +40,16 @@ def verification_serve(
         str, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
     ] = "127.0.0.1:7443",
     store: StorePlace = "verification.sqlite3",
-    keys: Annotated[Path, typer.Option(help="The service's key folder.")] = Path(
-        "keys/verification"
-    ),
+    keys: ServiceKeys = Path("keys/verification"),
+    retention_days: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=365,
+            help="A hit that waits for a second one is deleted so many days after its own; the "
+            "contents of a released one so many days after its release.",
+        ),
+    ] = 365,
 ) -> None:
     """Serve: take candidates from the scan, show released ones to reviewers. Mutual TLS only."""
     from pipeline import order as orders
@@ -55,6 +64,7 @@ def verification_serve(
             key_folder=keys,
             store_path=store,
             orders=valid,
+            retention_days=retention_days,
             ready=ready,
             stop=stop,
         ),

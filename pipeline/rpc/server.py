@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +12,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from pipeline.rpc.tls import RoleInterceptor
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+
+WATCH_SECONDS: Final = 2.0
+"""Between two looks at a service's own health."""
 
 
 async def run(
@@ -23,6 +27,7 @@ async def run(
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    is_healthy: Callable[[], Coroutine[Any, Any, bool]] | None = None,
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
 
@@ -35,6 +40,7 @@ async def run(
         ready: called with the port once it serves.
         stop: awaited.
         interceptors: further ones, behind the check of roles.
+        is_healthy: asked every few seconds; while it says no, so does the health service.
 
     Raises:
         RuntimeError: the address is taken.
@@ -52,7 +58,23 @@ async def run(
     port = server.add_secure_port(address, credentials)
     await server.start()
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
+    watching = asyncio.create_task(_watch(healthy, is_healthy)) if is_healthy else None
     ready(port)
     await stop()
+    if watching is not None:
+        watching.cancel()
     await healthy.enter_graceful_shutdown()
     await server.stop(grace=10)
+
+
+async def _watch(healthy: Any, is_healthy: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    """Keep the health service true."""
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        serving = await is_healthy()
+        await healthy.set(
+            "",
+            health_pb2.HealthCheckResponse.SERVING
+            if serving
+            else health_pb2.HealthCheckResponse.NOT_SERVING,
+        )

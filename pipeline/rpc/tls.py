@@ -141,7 +141,7 @@ class RoleInterceptor(grpc.aio.ServerInterceptor):
 
         async def stream(request: Any, context: Any) -> Any:
             await check(context)
-            async for message in handler.unary_stream(request, context):
+            async for message in (handler.unary_stream or handler.stream_stream)(request, context):
                 yield message
 
         if handler.unary_unary is not None:
@@ -150,6 +150,10 @@ class RoleInterceptor(grpc.aio.ServerInterceptor):
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
                 stream, handler.request_deserializer, handler.response_serializer
             )
         return None  # no other kind of method is served

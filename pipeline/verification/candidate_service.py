@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import grpc
 
@@ -14,8 +16,9 @@ from pipeline.rpc.sluis.verification.v1 import (
     candidate_service_pb2,
     candidate_service_pb2_grpc,
 )
-from pipeline.threshold import COORDINATE_BYTES, Record
+from pipeline.threshold import Record
 from pipeline.verification.orders import ServedOrder
+from pipeline.verification.release import points
 from pipeline.verification.store import (
     ADDED,
     ALTERED,
@@ -28,6 +31,8 @@ from pipeline.verification.store import (
 )
 
 MOST_CANDIDATES: Final = 1_000
+_BATCHES_AHEAD: Final = 8
+"""Batches of one stream that are read before the first of them is answered."""
 
 _REASONS: Final = {
     "malformed": candidate_service_pb2.REJECT_REASON_MALFORMED,
@@ -44,6 +49,19 @@ _TAKEN: Final = {
     ADDED: candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED,
     REPEATED: candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE,
 }
+
+
+T = TypeVar("T")
+
+_Results = list[candidate_service_pb2.CandidateResult]
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A batch of a stream that is being kept."""
+
+    number: int
+    results: asyncio.Task[_Results]
 
 
 class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
@@ -65,13 +83,54 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
     ) -> candidate_service_pb2.SubmitCandidatesResponse:
         """Keep what is well formed; say of each what became of it."""
         if len(request.candidates) > MOST_CANDIDATES:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
-                f"{len(request.candidates)} candidates: send at most {MOST_CANDIDATES} in a call",
-            )
-        return candidate_service_pb2.SubmitCandidatesResponse(
-            results=await self._keep(request.candidates)
-        )
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _too_many(request.candidates))
+        results = await self._keep(request.candidates)
+        return candidate_service_pb2.SubmitCandidatesResponse(results=results)
+
+    async def StreamCandidates(  # noqa: N802
+        self,
+        requests: AsyncIterator[candidate_service_pb2.StreamCandidatesRequest],
+        context: Any,
+    ) -> AsyncIterator[candidate_service_pb2.StreamCandidatesResponse]:
+        """Keep batch after batch; answer each in turn.
+
+        A task of its own reads, so that answers never wait for the next batch to come: a client
+        that waits for each answer goes on, and one that waits for none is held back by the queue.
+        """
+        batches: asyncio.Queue[_Batch | str | None] = asyncio.Queue(_BATCHES_AHEAD)
+        tasks: set[asyncio.Task[Any]] = set()
+
+        def start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+            task = asyncio.create_task(work)
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            return task
+
+        async def read() -> None:
+            """A fault of the stream comes after the answers to what was right."""
+            try:
+                last = 0
+                async for request in requests:
+                    fault = _fault(request, last)
+                    if fault is not None:
+                        await batches.put(fault)
+                        return
+                    last += 1
+                    await batches.put(_Batch(last, start(self._keep(request.candidates))))
+                await batches.put(None)
+            except Exception:  # noqa: BLE001 - whatever ends the requests ends the answers
+                await batches.put("the stream broke off")
+
+        start(read())
+        try:
+            while (batch := await batches.get()) is not None:
+                if isinstance(batch, str):
+                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, batch)
+                else:
+                    yield _answer(batch.number, await batch.results)
+        finally:
+            for task in list(tasks):
+                task.cancel()
 
     async def _keep(
         self, batch: Sequence[candidate_pb2.Candidate]
@@ -123,6 +182,29 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         return _arrival(candidate, seal)
 
 
+def _too_many(batch: Sequence[candidate_pb2.Candidate]) -> str:
+    return f"{len(batch)} candidates: send at most {MOST_CANDIDATES} in a batch"
+
+
+def _fault(request: candidate_service_pb2.StreamCandidatesRequest, last: int) -> str | None:
+    if len(request.candidates) > MOST_CANDIDATES:
+        return _too_many(request.candidates)
+    if request.batch_number != last + 1:
+        return f"batch {request.batch_number} after {last}: count up by 1, from 1"
+    return None
+
+
+def _answer(number: int, results: _Results) -> candidate_service_pb2.StreamCandidatesResponse:
+    outcomes = Counter(result.outcome for result in results)
+    rejected = candidate_service_pb2.SUBMIT_OUTCOME_REJECTED
+    return candidate_service_pb2.StreamCandidatesResponse(
+        batch_number=number,
+        accepted_count=outcomes[candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED],
+        duplicate_count=outcomes[candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE],
+        rejected=[result for result in results if result.outcome == rejected],
+    )
+
+
 def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arrival:
     context = candidate.context
     known = (
@@ -131,15 +213,7 @@ def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arriva
     )  # fmt: skip
     if not isinstance(seal, Record):
         return Arrival(*known)
-    shares = tuple(
-        (
-            share.stream,
-            share.x.to_bytes(COORDINATE_BYTES, "big"),
-            share.y.to_bytes(COORDINATE_BYTES, "big"),
-        )
-        for share in seal.shares
-    )
-    return Arrival(*known, seal.tag, shares)
+    return Arrival(*known, seal.tag, points(candidate))
 
 
 def _result(candidate_id: bytes, outcome: str) -> candidate_service_pb2.CandidateResult:

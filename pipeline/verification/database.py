@@ -65,6 +65,9 @@ class Connection(Transaction, Protocol):
     def rollback(self) -> None:
         """Undo what was written since `begin`; does nothing without one."""
 
+    def purge(self) -> None:
+        """Let what was deleted leave the files: outside a transaction."""
+
     def close(self) -> None:
         """Close the connection."""
 
@@ -76,11 +79,11 @@ class Database(Protocol):
     def name(self) -> str:
         """For messages; holds no password."""
 
-    def prepare(self) -> None:
-        """Make the tables, or check that they are ours and of this version.
+    def prepare(self, *, may_make: bool) -> None:
+        """Check that the tables are ours and of this version; make them where there are none.
 
         Raises:
-            StoreRefused: they are not.
+            StoreRefused: they are not, or there are none and they may not be made.
         """
 
     def connect(self) -> Connection:

@@ -56,7 +56,7 @@ class PostgresDatabase:
         """See `Database`."""
         return self._name
 
-    def prepare(self) -> None:
+    def prepare(self, *, may_make: bool) -> None:
         """See `Database`."""
         try:
             connection = self.connect()
@@ -64,18 +64,20 @@ class PostgresDatabase:
             raise StoreRefused(str(error)) from error
         try:
             connection.begin()  # two services that start together: one makes, the other checks
-            self._make_or_check(connection)
+            self._make_or_check(connection, may_make=may_make)
             connection.commit()
         finally:
             connection.close()
 
-    def _make_or_check(self, connection: PostgresConnection) -> None:
+    def _make_or_check(self, connection: PostgresConnection, *, may_make: bool) -> None:
         tables = {
             name
             for (name,) in connection.execute(
                 "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
             ).fetchall()
         }
+        if not tables and not may_make:
+            raise StoreRefused(f"{self._name}: there is no store")
         if not tables:
             connection.execute(schema.for_postgres())
             return
@@ -139,6 +141,11 @@ class PostgresConnection:
         """See `Connection`."""
         if self.usable:
             self.execute("ROLLBACK")
+
+    def purge(self) -> None:
+        """See `Connection`. The server's own log and backups are its keeper's to expire."""
+        for table in ("candidate", "share", "opened"):
+            self.execute(f"VACUUM {table}")
 
     def close(self) -> None:
         """See `Connection`."""

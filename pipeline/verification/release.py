@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
-from pipeline.threshold import Inconsistent, NotOpen, Opened, Record, open_group
+from pipeline.threshold import COORDINATE_BYTES, Inconsistent, NotOpen, Opened, Record, open_group
 from pipeline.vouchers import Context, Policy
 
 
@@ -76,21 +76,34 @@ def _open(context: Context, records: Sequence[Record]) -> Opened | None:
     return None
 
 
+def points(candidate: candidate_pb2.Candidate) -> tuple[tuple[str, bytes, bytes], ...]:
+    """A candidate's shares as the store keeps them: stream, x, y. None with a direct seal."""
+    seal = candidates.seal_of(candidate)
+    if not isinstance(seal, Record):
+        return ()
+    return tuple(
+        (
+            share.stream,
+            share.x.to_bytes(COORDINATE_BYTES, "big"),
+            share.y.to_bytes(COORDINATE_BYTES, "big"),
+        )
+        for share in seal.shares
+    )
+
+
 def contested(messages: Sequence[bytes]) -> set[bytes]:
     """Ids of a group's candidates that contradict another: the same x with another y.
 
     One of the two is forged or damaged. Which, nobody can say before the group opens.
     """
-    points: dict[tuple[str, int], dict[int, set[bytes]]] = {}
+    seen: dict[tuple[str, bytes], dict[bytes, set[bytes]]] = {}
     for message in messages:
         one = candidate_pb2.Candidate.FromString(message)
-        seal = candidates.seal_of(one)
-        for share in seal.shares if isinstance(seal, Record) else ():
-            ids = points.setdefault((share.stream, share.x), {})
-            ids.setdefault(share.y, set()).add(one.candidate_id)
+        for stream, x, y in points(one):
+            seen.setdefault((stream, x), {}).setdefault(y, set()).add(one.candidate_id)
     return {
         candidate_id
-        for by_y in points.values()
+        for by_y in seen.values()
         if len(by_y) > 1
         for ids in by_y.values()
         for candidate_id in ids

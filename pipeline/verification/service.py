@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -14,25 +15,36 @@ from pipeline import keys
 from pipeline.order import Order
 from pipeline.rpc.server import HEALTH_CHECK, run
 from pipeline.rpc.sluis.verification.v1 import (
+    audit_service_pb2_grpc,
     candidate_service_pb2_grpc,
     review_service_pb2_grpc,
     verdict_service_pb2_grpc,
 )
+from pipeline.verification.audit_service import AuditService
 from pipeline.verification.candidate_service import CandidateService
 from pipeline.verification.database import StoreFault
 from pipeline.verification.decisions import Decisions
+from pipeline.verification.expiry import sweep
 from pipeline.verification.orders import served
 from pipeline.verification.review_service import ReviewService
-from pipeline.verification.store import open_store
+from pipeline.verification.store import MOST_RETENTION_DAYS, Store, open_store
 from pipeline.verification.verdict_service import VerdictService
 
 _MESSAGE_BYTES: Final = 8 * 1024 * 1024
+_SWEEP_SECONDS: Final = 6 * 3600
+_PATIENCE_SECONDS: Final = 30
+"""How long the store may take for nothing at all before the service says it is not serving."""
 
-_SUBMIT: Final = "/sluis.verification.v1.CandidateService/SubmitCandidates"
+_log = logging.getLogger(__name__)
+
+_CANDIDATE: Final = "/sluis.verification.v1.CandidateService/"
+_AUDIT: Final = "/sluis.verification.v1.AuditService/"
 _REVIEW: Final = "/sluis.verification.v1.ReviewService/"
 _VERDICT: Final = "/sluis.verification.v1.VerdictService/"
 ALLOWED: Final = {
-    _SUBMIT: frozenset({"emitter"}),
+    _CANDIDATE + "SubmitCandidates": frozenset({"emitter"}),
+    _CANDIDATE + "StreamCandidates": frozenset({"emitter"}),
+    _AUDIT + "GetCheckpoint": frozenset({"emitter", "report_desk"}),
     _REVIEW + "ListCandidates": frozenset({"reviewer"}),
     _REVIEW + "GetCandidate": frozenset({"reviewer"}),
     _REVIEW + "RecordDecision": frozenset({"reviewer"}),
@@ -49,22 +61,35 @@ class FaultInterceptor(grpc.aio.ServerInterceptor):
     """A store that does not answer is UNAVAILABLE to the caller: nothing was kept, try again."""
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap a unary method's handler."""
+        """Wrap the method's handler."""
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
+        if handler is None:
+            return None
+        serializers = (handler.request_deserializer, handler.response_serializer)
 
-        async def guarded(request: Any, context: Any) -> Any:
+        async def answer(request: Any, context: Any) -> Any:
             try:
                 return await handler.unary_unary(request, context)
             except StoreFault:
-                await context.abort(
-                    grpc.StatusCode.UNAVAILABLE, "the store does not answer; send again"
-                )
+                await context.abort(*_NO_ANSWER)
 
-        return grpc.unary_unary_rpc_method_handler(
-            guarded, handler.request_deserializer, handler.response_serializer
-        )
+        async def stream(request: Any, context: Any) -> Any:
+            try:
+                async for message in (handler.unary_stream or handler.stream_stream)(
+                    request, context
+                ):
+                    yield message
+            except StoreFault:
+                await context.abort(*_NO_ANSWER)
+
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(answer, *serializers)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(stream, *serializers)
+        return grpc.stream_stream_rpc_method_handler(stream, *serializers)
+
+
+_NO_ANSWER: Final = (grpc.StatusCode.UNAVAILABLE, "the store does not answer; send again")
 
 
 async def serve(
@@ -76,6 +101,7 @@ async def serve(
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
     clock: Callable[[], float] = time.time,
+    retention_days: int = MOST_RETENTION_DAYS,
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
 
@@ -87,6 +113,7 @@ async def serve(
         ready: called with the port once it serves.
         stop: awaited.
         clock: seconds since 1970.
+        retention_days: see `open_store`.
 
     Raises:
         KeysRefused, OrderRefused, StoreRefused: as their loaders say.
@@ -96,6 +123,7 @@ async def serve(
     verifier = keys.key_id(keys.verifier_public_key(key_folder))
     known = served(orders)
     verdict_key = keys.signing_key(key_folder / "verdict.key")
+    audit_key = keys.signing_key(key_folder / "audit.key")
     reviewers = keys.reviewer_keys(key_folder)
     closing = asyncio.Event()
 
@@ -103,7 +131,8 @@ async def serve(
         await stop()
         closing.set()
 
-    store = open_store(store_path, clock=clock)
+    store = open_store(store_path, clock=clock, retention_days=retention_days)
+    sweeping = asyncio.create_task(_sweep_again_and_again(store))
     try:
         decisions = Decisions(store, verdict_key)
 
@@ -113,6 +142,9 @@ async def serve(
             )
             review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
                 ReviewService(decisions, reviewers), server
+            )
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
+                AuditService(store, audit_key), server
             )
             verdict_service_pb2_grpc.add_VerdictServiceServicer_to_server(
                 VerdictService(decisions, closing), server
@@ -127,6 +159,27 @@ async def serve(
             ready=ready,
             stop=stop_and_close,
             interceptors=[FaultInterceptor()],
+            is_healthy=lambda: _is_writing(store),
         )
     finally:
+        sweeping.cancel()
         store.close()
+
+
+async def _is_writing(store: Store) -> bool:
+    """Whether a job, if only an empty one, goes through the writer and the database."""
+    try:
+        future = await asyncio.to_thread(store.submit, lambda _transaction: None)
+        await asyncio.wait_for(asyncio.wrap_future(future), _PATIENCE_SECONDS)
+    except (StoreFault, TimeoutError):
+        return False
+    return True
+
+
+async def _sweep_again_and_again(store: Store) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(sweep, store)
+        except StoreFault:
+            _log.warning("the sweep could not finish: the store does not answer")
+        await asyncio.sleep(_SWEEP_SECONDS)

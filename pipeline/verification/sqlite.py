@@ -38,8 +38,10 @@ class SqliteDatabase:
         """See `Database`."""
         return str(self._path)
 
-    def prepare(self) -> None:
+    def prepare(self, *, may_make: bool) -> None:
         """See `Database`."""
+        if not may_make and not self._path.exists():
+            raise StoreRefused(f"{self._path}: there is no store")
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(OSError):  # SQLite's own files take over the mode of this one
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -103,6 +105,10 @@ class SqliteConnection:
         """See `Connection`."""
         if self._connection.in_transaction:
             self.execute("ROLLBACK")
+
+    def purge(self) -> None:
+        """See `Connection`. Deleted rows are overwritten; older pages are left in the WAL."""
+        self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """See `Connection`."""

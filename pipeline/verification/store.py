@@ -95,6 +95,7 @@ def open_store(
     *,
     clock: Callable[[], float] = time.time,
     retention_days: int = MOST_RETENTION_DAYS,
+    may_make: bool = True,
 ) -> Store:
     """Open or make a store.
 
@@ -103,6 +104,7 @@ def open_store(
         clock: seconds since 1970.
         retention_days: how long a hit that waits is kept after its day, and a released one after
             its release.
+        may_make: whether to make one where there is none.
 
     Raises:
         StoreRefused: not ours, of another version, or not reachable.
@@ -115,7 +117,7 @@ def open_store(
     database: Database = (
         PostgresDatabase(text) if text.startswith(SCHEMES) else SqliteDatabase(Path(where))
     )
-    database.prepare()
+    database.prepare(may_make=may_make)
     return Store(database, clock, retention_days)
 
 
@@ -144,6 +146,19 @@ class Store:
         """Seconds since 1970, by the store's clock."""
         return int(self._clock())
 
+    def today(self) -> int:
+        """Days since 1970, by the store's clock."""
+        return self.now() // _SECONDS_A_DAY
+
+    def purge(self) -> None:
+        """Let what was deleted leave the database's files, as far as the database can.
+
+        Raises:
+            StoreFault: the database does not answer.
+        """
+        with self.read() as connection:
+            connection.purge()
+
     def close(self) -> None:
         """Finish what waits, stop the writer, close connections."""
         self._writer.close()
@@ -161,7 +176,7 @@ class Store:
         return self._writer.submit(work)
 
     @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def read(self) -> Iterator[Connection]:
         """A connection to read with.
 
         Raises:

@@ -5,6 +5,7 @@ A result is handed out only after the commit that made it durable.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Writer:
         """
         self._database = database
         self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_JOBS)
+        self._ended = threading.Event()
         self._thread = threading.Thread(
             target=self._run, args=(database.connect(),), name="store-writer", daemon=True
         )
@@ -39,7 +41,7 @@ class Writer:
     @property
     def is_alive(self) -> bool:
         """Whether jobs are still taken."""
-        return self._thread.is_alive()
+        return not self._ended.is_set()
 
     def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
         """Run `work` in a transaction; its result comes once it is durable, or what it raised.
@@ -48,18 +50,37 @@ class Writer:
             StoreFault: the store is closed.
         """
         future: Future[T] = Future()
-        if not self.is_alive:
-            raise StoreFault(f"{self._database.name}: the store is closed")
+        if self._ended.is_set():
+            raise self._closed()
         self._jobs.put(_Job(work, future))
+        if self._ended.is_set():  # in between: nobody else will answer
+            self._refuse_what_waits()
         return future
 
     def close(self) -> None:
         """Finish what waits and stop."""
-        if self.is_alive:
+        if not self._ended.is_set():
             self._jobs.put(None)
-            self._thread.join()
+        self._thread.join()
 
     def _run(self, connection: Connection) -> None:
+        try:
+            self._work(connection)
+        finally:
+            self._ended.set()
+            self._refuse_what_waits()
+
+    def _refuse_what_waits(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None and job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(self._closed())
+
+    def _closed(self) -> StoreFault:
+        return StoreFault(f"{self._database.name}: the store is closed")
+
+    def _work(self, connection: Connection) -> None:
         running = True
         while running:
             jobs: list[_Job] = []

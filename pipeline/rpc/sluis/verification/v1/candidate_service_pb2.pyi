@@ -165,3 +165,60 @@ class SubmitCandidatesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitCandidatesResponse: _TypeAlias = SubmitCandidatesResponse  # noqa: Y015
+
+@_typing.final
+class StreamCandidatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    """Counts up from 1 within a stream."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_candidate_pb2.Candidate]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        candidates: _abc.Iterable[_candidate_pb2.Candidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_number", b"batch_number", "candidates", b"candidates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCandidatesRequest: _TypeAlias = StreamCandidatesRequest  # noqa: Y015
+
+@_typing.final
+class StreamCandidatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    accepted_count: _builtins.int
+    duplicate_count: _builtins.int
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateResult]:
+        """Those that were not taken, each with its reason."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        accepted_count: _builtins.int = ...,
+        duplicate_count: _builtins.int = ...,
+        rejected: _abc.Iterable[Global___CandidateResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "batch_number", b"batch_number", "duplicate_count", b"duplicate_count", "rejected", b"rejected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCandidatesResponse: _TypeAlias = StreamCandidatesResponse  # noqa: Y015
