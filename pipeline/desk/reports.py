@@ -70,7 +70,8 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
         identity: as the vault has handed it over, if it has.
 
     Raises:
-        ReportRefused: the identity was handed over on another verdict.
+        ReportRefused: the identity was handed over on another verdict, or the verdict no longer
+            says what matched.
     """
     candidate_id = verdict.subject.candidate_id.hex()
     if identity is not None and identity.verdict_digest != verdict.digest.hex():
@@ -78,7 +79,12 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
             f"candidate {candidate_id}: the vault's file is about another verdict; look into it"
         )
     payload = candidate_pb2.CandidatePayload.FromString(verdict.payload)
-    kind: Any = _KINDS[payload.kind]
+    kind: Any = _KINDS.get(payload.kind)
+    if kind is None:
+        raise ReportRefused(
+            f"candidate {candidate_id}: its verdict does not say what matched: it was fetched after "
+            "retention had ended"
+        )
     account = None
     if identity is not None:
         account = identity.account_id or _NO_ACCOUNT

@@ -222,6 +222,12 @@ def test_an_identity_handed_over_on_another_verdict_is_refused():
         reports.draft(VERDICT, ORDER, identity(on=replace(VERDICT, decided_at=1)))
 
 
+def test_a_verdict_fetched_after_retention_is_refused():
+    """What the reviewers opened is erased then; nothing is made up in its place."""
+    with pytest.raises(reports.ReportRefused, match="retention"):
+        reports.draft(replace(VERDICT, payload=b""), ORDER, None)
+
+
 # --- the schema -------------------------------------------------------------------------------
 
 
