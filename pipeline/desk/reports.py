@@ -82,8 +82,8 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
     kind: Any = _KINDS.get(payload.kind)
     if kind is None:
         raise ReportRefused(
-            f"candidate {candidate_id}: its verdict does not say what matched: it was fetched after "
-            "retention had ended"
+            f"candidate {candidate_id}: its verdict does not say what matched: it was fetched "
+            "after retention had ended"
         )
     account = None
     if identity is not None:
