@@ -215,7 +215,7 @@ def _rows(path: str, section: BaseModel) -> list[tuple[str, str, str]]:
 
 
 def _label(field: str) -> str:
-    words = field.replace("_", " ").replace("ip address", "IP address")
+    words = field.replace("_bits", " (bits)").replace("ip_", "IP_").replace("_", " ")
     return words[0].upper() + words[1:]
 
 

@@ -121,7 +121,9 @@ def dump(where: str) -> list[tuple]:
 # --- the whole way ----------------------------------------------------------------------------
 
 
-def test_two_hits_two_reviewers_one_identity(world, verification, one, two, desk, vault, tmp_path):
+def test_two_hits_two_reviewers_one_identity(
+    world, verification, one, two, desk, vault, tmp_path, where
+):
     """New material: opened by its second hit, confirmed by two people, named to the desk alone."""
     single = sealed(world, "lone-1", b"1", at_once=False)
     pair = [
@@ -141,6 +143,9 @@ def test_two_hits_two_reviewers_one_identity(world, verification, one, two, desk
     for word in (b"both", b"account"):
         assert word not in answer.SerializeToString()
         assert word not in wire.to_message(verdict).SerializeToString()
+    kept = [repr(row).encode() for row in dump(where)]
+    kept += [path.read_bytes() for path in tmp_path.glob("register*")]
+    assert not any(word in row for row in kept for word in (b"both", b"lone", b"account of"))
     found = identity.read(tmp_path / "identities", name.hex())
     assert (found.item_id, found.account_id) == ("both-1", "account of both")
     with pytest.raises(VerificationRefused, match="no such candidate"):
