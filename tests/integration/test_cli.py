@@ -147,7 +147,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
         assert Path("run/report.html").exists()
 
         listed = sluis("verification", "list", "--verification", address)
-        assert "1 released candidates" in listed.out
+        assert "1 candidates wait for your decision" in listed.out
         assert "known/cat.jpg" in listed.out
         (one,) = map(
             json.loads,
@@ -196,6 +196,9 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "now confirmed_once (a second, different reviewer must look)" in first.out
         assert "you: confirmed" in sluis("verification", "list", "--state", "confirmed_once").out
         two = ("--keys", "keys/reviewer-2")
+        for who, waiting in (((), [coffee]), (two, [cat, coffee])):  # a second opinion comes first
+            todo = sluis("verification", "list", "--json", *who).out.splitlines()
+            assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
         dispute = sluis("verification", "decide", coffee, "rejected", "--reason", "coffee", *two)
         assert "now disputed (reviewers disagree" in dispute.out
