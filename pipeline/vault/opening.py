@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.message import DecodeError
 
 from pipeline import vouchers
-from pipeline.identity import Identity
+from pipeline.identity import RETENTION_DAYS, Identity
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
@@ -75,6 +75,7 @@ def identify(verdict: Verdict, token_key: bytes, now: dt.datetime) -> Identity:
             verdict_sequence=verdict.sequence,
             verdict_digest=verdict.digest.hex(),
             handed_over_at=now,
+            delete_after=now.date() + dt.timedelta(days=RETENTION_DAYS),
         )
     except DecodeError:
         raise VerdictRefused(Refusal.PAYLOAD) from None

@@ -43,6 +43,7 @@ def identity(account: str | None = "account-1", on: Verdict = VERDICT) -> Identi
         verdict_sequence=on.sequence,
         verdict_digest=on.digest.hex(),
         handed_over_at=dt.datetime(2026, 6, 15, tzinfo=dt.UTC),
+        delete_after=dt.date(2027, 6, 15),
     )
 
 
