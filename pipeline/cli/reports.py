@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,6 +90,19 @@ def reports_schema() -> None:
     from pipeline.desk import annex3
 
     sys.stdout.write(annex3.schema())
+
+
+@app.command("sweep")
+def reports_sweep(
+    reports: Annotated[Path, typer.Argument(help="The folder of reports.")] = Path("reports"),
+) -> None:
+    """Delete the reports that are past their last day, twelve months after the verdict."""
+    from pipeline.desk import reports as files
+
+    deleted = files.sweep(reports, dt.datetime.now(dt.UTC).date())
+    for name in deleted:
+        out.print(f"{name}: deleted")
+    out.print(f"{len(deleted):,} reports deleted")
 
 
 @app.command("sent")

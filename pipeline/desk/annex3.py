@@ -186,6 +186,7 @@ class Report(_Section):
     format: Literal["sluis-report/1"] = FORMAT
     candidate_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
     legal_basis: Text
+    delete_after: dt.date = Field(description="The last day this file is kept.")
     provider: Provider
     urgency: Urgency = Urgency()
     content: Content

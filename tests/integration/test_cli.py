@@ -53,7 +53,7 @@ COMMANDS = [
     ["verification", "list"], ["verification", "open"], ["verification", "decide"],
     ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["vault", "serve"],
     ["vault", "identify"], ["vault", "register"], ["reports", "draft"], ["reports", "check"],
-    ["reports", "schema"], ["reports", "sent"], ["reports", "close"],
+    ["reports", "schema"], ["reports", "sweep"], ["reports", "sent"], ["reports", "close"],
 ]  # fmt: skip
 
 
@@ -258,6 +258,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert (refused.status, "no name" in refused.err) == (4, True)
 
         assert json.loads(sluis("reports", "schema").out)["title"] == "Report"
+        assert sluis("reports", "sweep").out.strip() == "0 reports deleted"
 
 
 def test_verdicts_are_followed_until_one_stops_it(world, tmp_path):

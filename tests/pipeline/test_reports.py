@@ -202,6 +202,18 @@ def test_what_is_no_report_is_refused(tmp_path):
         reports.read(tmp_path / "x.json")
 
 
+def test_reports_past_their_last_day_are_deleted_with_their_pages(tmp_path):
+    """Twelve months after the verdict, however far they were filled in; other files stay."""
+    report = reports.draft(VERDICT, ORDER, identity())
+    path = reports.write(report, tmp_path)
+    (tmp_path / "notes.json").write_text("{}")
+    assert (report.delete_after - report.verification.decided_at.date()).days == 365
+    assert reports.sweep(tmp_path, report.delete_after) == []
+    assert path.exists()
+    assert reports.sweep(tmp_path, report.delete_after + dt.timedelta(days=1)) == [NAME.hex()]
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.json"]
+
+
 # --- which verdict ----------------------------------------------------------------------------
 
 
