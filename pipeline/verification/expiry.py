@@ -124,14 +124,25 @@ def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
 def _delete(
     transaction: Transaction, *, ids: Sequence[bytes], before: int | None, now: int, kind: str
 ) -> Counter[str]:
-    """Delete those that wait and erase the others, unless things have changed since."""
+    """Delete those that wait and erase the others, unless things have changed since.
+
+    Args:
+        transaction: the writer's.
+        ids: chosen before, by a reader.
+        before: the day before which retention must have ended; None: whatever waits, and no other.
+        now: for the audit.
+        kind: of the act.
+    """
+    due, values = (
+        ("state IN (?, ?)", _WAITING) if before is None else ("delete_after < ?", (before,))
+    )
     rows = transaction.execute(
         "SELECT candidate_id, state, group_tag, released FROM candidate "
-        f"WHERE candidate_id IN ({marks(len(ids))}) AND (delete_after < ? OR ? IS NULL)",
-        (*ids, before, before),
+        f"WHERE candidate_id IN ({marks(len(ids))}) AND {due}",
+        (*ids, *values),
     ).fetchall()
     waiting = [row[0] for row in rows if row[1] in _WAITING]
-    old = [(row[0], row[3]) for row in rows if row[1] not in _WAITING and before is not None]
+    old = [(row[0], row[3]) for row in rows if row[1] not in _WAITING]
     if waiting:
         transaction.execute(
             f"DELETE FROM candidate WHERE candidate_id IN ({marks(len(waiting))})", waiting
