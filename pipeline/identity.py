@@ -5,6 +5,7 @@ Only the vault writes it, after a confirmed verdict, and only the report desk re
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from pathlib import Path
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pipeline.errors import SluisError
 
 FORMAT: Final = "sluis-identity/1"
+RETENTION_DAYS: Final = 365
+"""How long a name is kept beside a candidate: twelve months, the longest the proposal allows
+(Article 22)."""
 
 _Hex16 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 _Hex32 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -36,6 +40,8 @@ class Identity(BaseModel):
         verdict_sequence: of the verdict, in its order.
         verdict_digest: SHA-256 of the verdict's signed bytes, as in the vault's register.
         handed_over_at: when the vault wrote this.
+        purpose: what it may be used for.
+        delete_after: the last day it is kept; then the vault deletes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,6 +54,8 @@ class Identity(BaseModel):
     verdict_sequence: int
     verdict_digest: _Hex32
     handed_over_at: dt.datetime
+    purpose: Literal["report of a confirmed candidate"] = "report of a confirmed candidate"
+    delete_after: dt.date
 
 
 def write(folder: Path, identity: Identity) -> None:
@@ -86,6 +94,17 @@ def read(folder: Path, candidate_id: str) -> Identity | None:
     if identity.candidate_id != candidate_id:
         raise IdentityRefused(f"{path} is about another candidate: it was renamed; look into it")
     return identity
+
+
+def expired(folder: Path, today: dt.date) -> list[tuple[Path, Identity]]:
+    """The identities whose last day is over; files that are none are left alone."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ValidationError, FileNotFoundError):
+            identity = Identity.model_validate_json(path.read_bytes())
+            if identity.delete_after < today:
+                found.append((path, identity))
+    return found
 
 
 def _path(folder: Path, candidate_id: str) -> Path:

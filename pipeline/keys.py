@@ -117,6 +117,7 @@ class LocalKeyService:
         self._verifier = verifier_public_key(folder)
         self._verifier_key_id = key_id(self._verifier)
         self._policy = vouchers.release_policy(group_hits_by, epochs.epoch_days)
+        self._policy_id = self._policy.policy_id  # derived once, not for every hit
 
     def tokens(self, hit: Sealable) -> Tokens:
         """See `KeyService`."""
@@ -149,7 +150,7 @@ class LocalKeyService:
         """The hit's context and its epoch's key, asked for each time: it may be destroyed."""
         epoch = self._epoch_keys.epoch(hit.hit_day)
         version, key = self._epoch_keys.key(epoch)
-        return Context(self._order_id, epoch, version, self._policy.policy_id), key
+        return Context(self._order_id, epoch, version, self._policy_id), key
 
     def _units(
         self, hit: Sealable, context: Context, epoch_key: bytes

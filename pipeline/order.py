@@ -132,6 +132,11 @@ class Order(_Part):
         """Whether only items whose uploader has consented may be opened."""
         return bool(_profiles()[self.legal_profile]["consent_required"])
 
+    @property
+    def reporting_basis(self) -> str:
+        """The legal basis that a report under this order refers to."""
+        return str(_profiles()[self.legal_profile]["reporting"])
+
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         problems = tuple(self._contradictions())

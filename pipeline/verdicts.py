@@ -132,6 +132,11 @@ class Verdict:
     payload: bytes
     signature: bytes = b""
 
+    @property
+    def digest(self) -> bytes:
+        """Names the verdict: SHA-256 of what the service has signed."""
+        return hashlib.sha256(self.signed_bytes()).digest()
+
     def signed_bytes(self) -> bytes:
         """What the service signs; the payload is in it by its digest, in every decision."""
         decisions = [

@@ -20,6 +20,7 @@ Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import os
@@ -34,6 +35,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 PREFIX: Final = b"sluis/v1/"
+_u32: Final = struct.Struct(">I").pack
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
@@ -100,6 +102,10 @@ class Context:
 
     def encode(self) -> bytes:
         """`ctx` of the derivations."""
+        return self._encoded
+
+    @functools.cached_property
+    def _encoded(self) -> bytes:  # asked for some ten times in every seal
         return enc(self.order_id, _u32(self.epoch), _u32(self.key_version), self.policy_id)
 
 
@@ -148,7 +154,7 @@ def release_policy(group_by: str, epoch_days: int = 0) -> Policy:
 
 def enc(*parts: bytes) -> bytes:
     """Injective encoding of a list of byte strings."""
-    return b"".join(_u32(len(part)) + part for part in parts)
+    return b"".join([_u32(len(part)) + part for part in parts])
 
 
 def order_id(reference: str) -> bytes:
@@ -291,10 +297,6 @@ def _token_data(
     label: str, context: Context, candidate: bytes, nonce: bytes
 ) -> list[bytes | bytearray | memoryview]:
     return [PREFIX + label.encode() + b"-token", context.encode(), candidate, nonce]
-
-
-def _u32(value: int) -> bytes:
-    return struct.pack(">I", value)
 
 
 def _pad(data: bytes, length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,7 +61,7 @@ def reports_draft(
     drafted = files.draft(verdict, under, identity.read(identities, name.hex()))
     path = files.write(drafted, reports)
     _show(list(annex3.gaps(drafted)))
-    out.print(f"draft: {path} and {path.with_suffix('.html')}")
+    out.print(f"draft: {path} and {path.with_suffix('.html')}", soft_wrap=True)
 
 
 @app.command("check")
@@ -78,7 +79,7 @@ def reports_check(
     page = files.write_page(filled, report)
     missing = list(annex3.gaps(filled))
     _show(missing)
-    out.print(f"page: {page}")
+    out.print(f"page: {page}", soft_wrap=True)
     if missing:
         sys.exit(1)
 
@@ -89,6 +90,19 @@ def reports_schema() -> None:
     from pipeline.desk import annex3
 
     sys.stdout.write(annex3.schema())
+
+
+@app.command("sweep")
+def reports_sweep(
+    reports: Annotated[Path, typer.Argument(help="The folder of reports.")] = Path("reports"),
+) -> None:
+    """Delete the reports that are past their last day, twelve months after the verdict."""
+    from pipeline.desk import reports as files
+
+    deleted = files.sweep(reports, dt.datetime.now(dt.UTC).date())
+    for name in deleted:
+        out.print(f"{name}: deleted")
+    out.print(f"{len(deleted):,} reports deleted")
 
 
 @app.command("sent")

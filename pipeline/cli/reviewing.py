@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2
 
     from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2, verdict_pb2
+    from pipeline.verification.review import Reviewer
 
 __all__ = ["app"]
 
-_TO_DECIDE = ("released", "confirmed_once", "disputed")
+_TO_DECIDE = ("disputed", "confirmed_once", "released")
 
 
 class VerdictWord(StrEnum):
@@ -37,8 +38,9 @@ class VerdictWord(StrEnum):
 
 
 class StateWord(StrEnum):
-    """Candidates to list."""
+    """Candidates to list; todo: what waits for the reviewer's own decision."""
 
+    todo = "todo"
     released = "released"
     confirmed_once = "confirmed_once"
     disputed = "disputed"
@@ -59,23 +61,21 @@ ReviewerKeys = Annotated[
 def verification_list(
     verification: Address,
     keys: ReviewerKeys = Path("keys/reviewer-1"),
-    state: Annotated[StateWord, typer.Option(help="Which candidates.")] = StateWord.released,
+    state: Annotated[
+        StateWord, typer.Option(help="Which candidates; todo: what waits for your own decision.")
+    ] = StateWord.todo,
     as_json: AsJson = False,
 ) -> None:
-    """List candidates in order of arrival, opened with the reviewer's key."""
-    from pipeline.rpc.sluis.verification.v1 import review_service_pb2 as pb
+    """List candidates in order of release, opened with the reviewer's key.
 
-    value = (
-        pb.CANDIDATE_STATE_UNSPECIFIED
-        if state is StateWord.all
-        else pb.CandidateState.Value(f"CANDIDATE_STATE_{state.upper()}")
-    )
+    Without --state: what waits for your decision, disputes and second opinions first.
+    """
     table = Table(header_style="bold", box=None)
     for column in ("candidate", "state", "kind", "matched", "how"):
         table.add_column(column, no_wrap=column != "matched", overflow="fold")
     with _connected(verification, keys) as reviewer:
         count = 0
-        for item in reviewer.list(value):
+        for item in _listed(reviewer, state):
             count += 1
             try:
                 described = _describe(item, reviewer.open(item.candidate))
@@ -88,7 +88,7 @@ def verification_list(
             how = described["method"]
             if how == "pdq":
                 how += f" {described['distance_bits']} bits"
-            if described["state"] in _TO_DECIDE and "own_decision" in described:
+            if "own_decision" in described:
                 how += f", you: {described['own_decision']}"
             table.add_row(
                 described["candidate_id"],
@@ -100,7 +100,8 @@ def verification_list(
     if not as_json:
         if count:
             out.print(table)
-        out.print(f"{count:,} {'' if state is StateWord.all else state + ' '}candidates")
+        words = {StateWord.all: "candidates", StateWord.todo: "candidates wait for your decision"}
+        out.print(f"{count:,} {words.get(state, f'{state} candidates')}")
 
 
 @app.command("open")
@@ -146,7 +147,7 @@ def verification_decide(
         "confirmed_once": "a second, different reviewer must look",
         "disputed": "reviewers disagree: a further one must look",
     }.get(state, f"a verdict, number {item.verdict.sequence} of its order")
-    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})")
+    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})", soft_wrap=True)
 
 
 @app.command("explain")
@@ -185,8 +186,20 @@ def verification_explain(
     out.print(table)
 
 
+def _listed(reviewer: Reviewer, state: StateWord) -> Iterator[review_service_pb2.ReviewItem]:
+    from pipeline.rpc.sluis.verification.v1 import review_service_pb2 as pb
+
+    if state is StateWord.all:
+        yield from reviewer.list(pb.CANDIDATE_STATE_UNSPECIFIED)
+        return
+    for word in _TO_DECIDE if state is StateWord.todo else (state.value,):
+        for item in reviewer.list(pb.CandidateState.Value(f"CANDIDATE_STATE_{word.upper()}")):
+            if state is not StateWord.todo or not item.decisions:  # only one's own are shown
+                yield item
+
+
 @contextmanager
-def _connected(address: str, key_folder: Path) -> Iterator[Any]:
+def _connected(address: str, key_folder: Path) -> Iterator[Reviewer]:
     from pipeline.verification.review import Reviewer
 
     check_address(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +34,10 @@ def verdicts_fetch(
     verification: Address,
     keys: DeskKeys = Path("keys/desk"),
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on until Ctrl-C, taking verdicts as they are made.")
+        bool,
+        typer.Option(
+            "--follow", help="Go on until Ctrl-C (or SIGTERM), taking verdicts as they are made."
+        ),
     ] = False,
 ) -> None:
     """Fetch an order's verdicts into a file, going on from its last line.
@@ -62,8 +66,10 @@ def verdicts_fetch(
         while batch := list(itertools.islice(fetched, _AT_ONCE)):
             verdict_file.append(verdicts, batch)
             count += len(batch)
-        out.print(f"{count:,} new verdicts in {verdicts}")
+        out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
         if follow:
+            for name in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(name, signal.default_int_handler)
             with contextlib.suppress(KeyboardInterrupt):
                 for verdict in client.watch(order_id, after + count):
                     verdict_file.append(verdicts, [verdict])

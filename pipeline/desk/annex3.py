@@ -4,7 +4,8 @@ What the program knows it fills in; everything else is null until a person fills
 `gaps` names each with the article that asks for it. The schema of the file is committed as
 docs/report.schema.json.
 
-Source: COM(2022) 209, Article 13(1)(a)-(k) and the template in Annex III.
+Source: COM(2022) 209, Article 13(1)(a)-(k) and the template in Annex III; the words are ours. The
+legal basis that a report names is the order's (legal_profiles.yaml).
 """
 
 from __future__ import annotations
@@ -18,10 +19,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 FORMAT: Final = "sluis-report/1"
-LEGAL_BASIS: Final = (
-    "Proposal 2022/0155(COD) for a Regulation laying down rules to prevent and combat child sexual "
-    "abuse, Articles 12 and 13"
-)
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Moment = Annotated[
@@ -188,7 +185,8 @@ class Report(_Section):
 
     format: Literal["sluis-report/1"] = FORMAT
     candidate_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
-    legal_basis: Text = LEGAL_BASIS
+    legal_basis: Text
+    delete_after: dt.date = Field(description="The last day this file is kept.")
     provider: Provider
     urgency: Urgency = Urgency()
     content: Content

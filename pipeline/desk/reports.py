@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline import vouchers
 from pipeline.desk import annex3
 from pipeline.errors import SluisError
-from pipeline.identity import Identity
+from pipeline.identity import RETENTION_DAYS, Identity
 from pipeline.order import Order
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verdicts import CONFIRMED, Verdict
@@ -70,20 +71,29 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
         identity: as the vault has handed it over, if it has.
 
     Raises:
-        ReportRefused: the identity was handed over on another verdict.
+        ReportRefused: the identity was handed over on another verdict, or the verdict no longer
+            says what matched.
     """
     candidate_id = verdict.subject.candidate_id.hex()
-    if identity is not None and identity.verdict_sequence != verdict.sequence:
+    if identity is not None and identity.verdict_digest != verdict.digest.hex():
         raise ReportRefused(
             f"candidate {candidate_id}: the vault's file is about another verdict; look into it"
         )
     payload = candidate_pb2.CandidatePayload.FromString(verdict.payload)
-    kind: Any = _KINDS[payload.kind]
+    kind: Any = _KINDS.get(payload.kind)
+    if kind is None:
+        raise ReportRefused(
+            f"candidate {candidate_id}: its verdict does not say what matched: it was fetched "
+            "after retention had ended"
+        )
+    decided_at = dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC)
     account = None
     if identity is not None:
         account = identity.account_id or _NO_ACCOUNT
     return annex3.Report(
         candidate_id=candidate_id,
+        legal_basis=order.reporting_basis,
+        delete_after=decided_at.date() + dt.timedelta(days=RETENTION_DAYS),
         provider=annex3.Provider(name=order.provider),
         content=annex3.Content(kind=kind, item_id=identity.item_id if identity else None),
         other_data=annex3.OtherData(
@@ -108,7 +118,7 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
         ),
         verification=annex3.Verification(
             verdict_sequence=verdict.sequence,
-            decided_at=dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC),
+            decided_at=decided_at,
             reviewers=tuple(decision.reviewer_id for decision in verdict.decisions),
             signature=verdict.signature.hex(),
         ),
@@ -151,6 +161,22 @@ def read(path: Path) -> annex3.Report:
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise ReportRefused(f"{path} is no report:\n{faults}") from None
+
+
+def sweep(folder: Path, today: dt.date) -> list[str]:
+    """Delete the reports whose last day is over, with their pages; say whose they were.
+
+    Files that are no reports are left alone.
+    """
+    deleted = []
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(ReportRefused):
+            report = read(path)
+            if report.delete_after < today:
+                path.with_suffix(".html").unlink(missing_ok=True)
+                path.unlink()
+                deleted.append(report.candidate_id)
+    return deleted
 
 
 def write_page(report: annex3.Report, path: Path) -> Path:
@@ -208,7 +234,7 @@ def _rows(path: str, section: BaseModel) -> list[tuple[str, str, str]]:
 
 
 def _label(field: str) -> str:
-    words = field.replace("_", " ").replace("ip address", "IP address")
+    words = field.replace("_bits", " (bits)").replace("ip_", "IP_").replace("_", " ")
     return words[0].upper() + words[1:]
 
 

@@ -8,7 +8,6 @@ candidate by the provider's own key service.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.message import DecodeError
 
 from pipeline import vouchers
-from pipeline.identity import Identity
+from pipeline.identity import RETENTION_DAYS, Identity
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
@@ -55,11 +54,6 @@ def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
     return verdict
 
 
-def digest_of(verdict: Verdict) -> bytes:
-    """Names a verdict: SHA-256 of its signed bytes."""
-    return hashlib.sha256(verdict.signed_bytes()).digest()
-
-
 def identify(verdict: Verdict, token_key: bytes, now: dt.datetime) -> Identity:
     """Open a checked verdict's tokens.
 
@@ -79,8 +73,9 @@ def identify(verdict: Verdict, token_key: bytes, now: dt.datetime) -> Identity:
             item_id=opened("content", payload.content_token),
             account_id=opened("account", payload.account_token) if payload.account_token else None,
             verdict_sequence=verdict.sequence,
-            verdict_digest=digest_of(verdict).hex(),
+            verdict_digest=verdict.digest.hex(),
             handed_over_at=now,
+            delete_after=now.date() + dt.timedelta(days=RETENTION_DAYS),
         )
     except DecodeError:
         raise VerdictRefused(Refusal.PAYLOAD) from None

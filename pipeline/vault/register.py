@@ -26,9 +26,9 @@ _SCHEMA: Final = """
 CREATE TABLE act (
   sequence          INTEGER PRIMARY KEY,
   done_at           INTEGER NOT NULL,  -- seconds since 1970
-  caller            TEXT NOT NULL,     -- certified URI
+  caller            TEXT NOT NULL,     -- certified URI; empty where the vault acts by itself
   act               TEXT NOT NULL
-    CHECK (act IN ('opening', 'handed_over', 'repeated', 'refused')),
+    CHECK (act IN ('opening', 'handed_over', 'repeated', 'refused', 'deleted')),
   refusal           TEXT NOT NULL,     -- empty unless refused
   candidate_id      BLOB NOT NULL,
   order_id          BLOB NOT NULL,
@@ -58,6 +58,7 @@ class Act(StrEnum):
     HANDED_OVER = "handed_over"
     REPEATED = "repeated"
     REFUSED = "refused"
+    DELETED = "deleted"
 
 
 class Register:

@@ -23,7 +23,7 @@ from pipeline.rpc.sluis.vault.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.rpc.tls import peer_name
-from pipeline.vault.opening import Trust, check, digest_of, identify
+from pipeline.vault.opening import Trust, check, identify
 from pipeline.vault.register import Act, Register
 from pipeline.verdicts import Refusal, VerdictRefused
 
@@ -34,6 +34,7 @@ ALLOWED: Final = {
 """Who may call what; everything else is denied."""
 
 _MESSAGE_BYTES: Final = 64 * 1024  # a verdict has less than 8 KiB
+_SWEEP_SECONDS: Final = 6 * 3600
 _REFUSALS: Final = {
     name.removeprefix("REFUSAL_").lower(): value
     for name, value in reidentification_service_pb2.Refusal.items()
@@ -68,7 +69,7 @@ class Vault:
                 verdict = check(message, self._trust)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, b"", refused)
-            digest = digest_of(verdict)
+            digest = verdict.digest
             earlier = self._register.handed_over(verdict.subject.candidate_id)
             if earlier == digest:
                 self._enter(Act.REPEATED, message, caller, digest)
@@ -91,6 +92,26 @@ class Vault:
             return reidentification_service_pb2.ReidentifyResponse(
                 outcome=reidentification_service_pb2.REIDENTIFY_OUTCOME_HANDED_OVER
             )
+
+    def sweep(self) -> int:
+        """Delete the identities whose retention is over, each entered first; say how many."""
+        with self._lock:
+            now = int(self._clock())
+            today = dt.datetime.fromtimestamp(now, dt.UTC).date()
+            for path in self._desk_folder.glob("*.unfinished"):  # of a vault that was killed
+                path.unlink()
+            over = identities.expired(self._desk_folder, today)
+            for path, identity in over:
+                self._register.append(
+                    Act.DELETED,
+                    done_at=now,
+                    caller="",
+                    candidate_id=bytes.fromhex(identity.candidate_id),
+                    order_id=bytes.fromhex(identity.order_id),
+                    verdict_digest=bytes.fromhex(identity.verdict_digest),
+                )
+                path.unlink(missing_ok=True)
+            return len(over)
 
     def _refuse(
         self, message: verdict_pb2.Verdict, caller: str, digest: bytes, refused: VerdictRefused
@@ -144,6 +165,7 @@ async def serve(
     register_path: Path,
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
+    clock: Callable[[], float] = time.time,
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
 
@@ -155,6 +177,7 @@ async def serve(
         register_path: the register's file.
         ready: called with the port once it serves.
         stop: awaited.
+        clock: seconds since 1970.
 
     Raises:
         KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`.
@@ -173,8 +196,11 @@ async def serve(
     )
     _private_folder(desk_folder)
     register = Register(register_path)
+    sweeping = None
     try:
-        vault = Vault(trust, keys.token_key(key_folder), register, desk_folder)
+        vault = Vault(trust, keys.token_key(key_folder), register, desk_folder, clock)
+        await asyncio.to_thread(vault.sweep)
+        sweeping = asyncio.create_task(_sweep_again_and_again(vault))
 
         def add(server: grpc.aio.Server) -> None:
             reidentification_service_pb2_grpc.add_ReidentificationServiceServicer_to_server(
@@ -191,7 +217,15 @@ async def serve(
             stop=stop,
         )
     finally:
+        if sweeping is not None:
+            sweeping.cancel()
         register.close()
+
+
+async def _sweep_again_and_again(vault: Vault) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        await asyncio.to_thread(vault.sweep)
 
 
 def _private_folder(folder: Path) -> None:

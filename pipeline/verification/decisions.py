@@ -30,7 +30,7 @@ from pipeline.verdicts import (
     state_after,
 )
 from pipeline.verification import audit
-from pipeline.verification.database import Transaction
+from pipeline.verification.database import Transaction, marks
 from pipeline.verification.store import Store, Stored, one_released
 
 REPORTED: Final = "reported"
@@ -85,7 +85,7 @@ class Decisions:
         """Up to `size` released candidates after a sequence, and how many are in that state."""
         stored, total = self._store.page(after, size, state)
         with self._store.read() as connection:
-            return [_case(connection, one) for one in stored], total
+            return _cases(connection, stored), total
 
     def decide(
         self, subject: Subject, decision: Decision, payload: bytes, reviewer: str
@@ -106,7 +106,7 @@ class Decisions:
         def work(transaction: Transaction) -> Case:
             candidate_id = subject.candidate_id
             stored = one_released(transaction, candidate_id)
-            before = _decisions(transaction, candidate_id)
+            before = _case(transaction, stored).decisions
             for earlier in before:
                 if earlier.reviewer_id == decision.reviewer_id:
                     if earlier.signature == decision.signature:
@@ -198,7 +198,7 @@ class Decisions:
                 "ORDER BY sequence LIMIT ?",
                 (order_id, after, size),
             ).fetchall()
-            return [_with_payload(connection, message) for (message,) in rows], head or 0
+            return _with_payloads(connection, [message for (message,) in rows]), head or 0
 
     def _keep(
         self,
@@ -277,27 +277,53 @@ def _move(transaction: Transaction, candidate_id: bytes, state: str) -> None:
 
 
 def _case(transaction: Transaction, stored: Stored) -> Case:
-    row = transaction.execute(
-        "SELECT message FROM verdict WHERE candidate_id = ?", (stored.candidate_id,)
-    ).fetchone()
-    verdict = None if row is None else wire.from_message(_with_payload(transaction, row[0]))
-    return Case(stored, tuple(_decisions(transaction, stored.candidate_id)), verdict)
+    return _cases(transaction, [stored])[0]
 
 
-def _decisions(transaction: Transaction, candidate_id: bytes) -> list[Decision]:
-    rows = transaction.execute(
-        "SELECT message FROM decision WHERE candidate_id = ? ORDER BY number", (candidate_id,)
+def _cases(transaction: Transaction, stored: Sequence[Stored]) -> list[Case]:
+    """Candidates with what people have decided on them, in a few statements for all."""
+    ids = [one.candidate_id for one in stored]
+    if not ids:
+        return []
+    decisions: dict[bytes, list[Decision]] = {}
+    for candidate_id, message in transaction.execute(
+        "SELECT candidate_id, message FROM decision "
+        f"WHERE candidate_id IN ({marks(len(ids))}) ORDER BY candidate_id, number",
+        ids,
+    ).fetchall():
+        decision = wire.decision_of(verdict_pb2.Decision.FromString(message))
+        decisions.setdefault(candidate_id, []).append(decision)
+    messages = transaction.execute(
+        f"SELECT message FROM verdict WHERE candidate_id IN ({marks(len(ids))})",
+        ids,
     ).fetchall()
-    return [wire.decision_of(verdict_pb2.Decision.FromString(message)) for (message,) in rows]
+    verdicts = {
+        message.candidate_id: wire.from_message(message)
+        for message in _with_payloads(transaction, [message for (message,) in messages])
+    }
+    return [
+        Case(one, tuple(decisions.get(one.candidate_id, ())), verdicts.get(one.candidate_id))
+        for one in stored
+    ]
 
 
-def _with_payload(transaction: Transaction, message: bytes) -> verdict_pb2.Verdict:
-    """A kept verdict as it goes out: with the payload its decisions commit to, while it is kept."""
-    verdict = verdict_pb2.Verdict.FromString(message)
-    if verdict.value == verdict_pb2.VERDICT_VALUE_CONFIRMED:
-        row = transaction.execute(
-            "SELECT payload FROM opened WHERE candidate_id = ? AND digest = ?",
-            (verdict.candidate_id, verdict.decisions[0].payload_digest),
-        ).fetchone()
-        verdict.payload = row[0] if row is not None else b""
-    return verdict
+def _with_payloads(
+    transaction: Transaction, messages: Sequence[bytes]
+) -> list[verdict_pb2.Verdict]:
+    """Kept verdicts as they go out: with the payload their decisions name, while it is kept."""
+    verdicts = [verdict_pb2.Verdict.FromString(message) for message in messages]
+    confirmed = [v for v in verdicts if v.value == verdict_pb2.VERDICT_VALUE_CONFIRMED]
+    if not confirmed:
+        return verdicts
+    payloads = {
+        (candidate_id, digest): payload
+        for candidate_id, digest, payload in transaction.execute(
+            "SELECT candidate_id, digest, payload FROM opened "
+            f"WHERE candidate_id IN ({marks(len(confirmed))})",
+            [verdict.candidate_id for verdict in confirmed],
+        ).fetchall()
+    }
+    for verdict in confirmed:
+        name = (verdict.candidate_id, verdict.decisions[0].payload_digest)
+        verdict.payload = payloads.get(name, b"")
+    return verdicts

@@ -14,7 +14,6 @@ from pipeline.rpc.sluis.verification.v1 import (
     verdict_service_pb2_grpc,
 )
 from pipeline.rpc.tls import peer_name
-from pipeline.verification.database import StoreFault
 from pipeline.verification.decisions import CLOSED, REPORTED, Decisions, OutOfTurn
 from pipeline.verification.store import NotFound
 
@@ -58,14 +57,9 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
         await _check_cursor(request.order_id, request.after_sequence, context)
         after, silent = request.after_sequence, HEARTBEAT_SECONDS  # the first answer comes at once
         while not self._closing.is_set():
-            try:
-                verdicts, head = await asyncio.to_thread(
-                    self._decisions.verdicts, request.order_id, after, _PAGE
-                )
-            except StoreFault:
-                await context.abort(
-                    grpc.StatusCode.UNAVAILABLE, "the store does not answer; watch again"
-                )
+            verdicts, head = await asyncio.to_thread(
+                self._decisions.verdicts, request.order_id, after, _PAGE
+            )
             for verdict in verdicts:
                 yield verdict_service_pb2.WatchVerdictsResponse(verdict=verdict, head_sequence=head)
                 after, silent = verdict.sequence, 0.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -51,7 +53,7 @@ COMMANDS = [
     ["verification", "list"], ["verification", "open"], ["verification", "decide"],
     ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["vault", "serve"],
     ["vault", "identify"], ["vault", "register"], ["reports", "draft"], ["reports", "check"],
-    ["reports", "schema"], ["reports", "sent"], ["reports", "close"],
+    ["reports", "schema"], ["reports", "sweep"], ["reports", "sent"], ["reports", "close"],
 ]  # fmt: skip
 
 
@@ -145,7 +147,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
         assert Path("run/report.html").exists()
 
         listed = sluis("verification", "list", "--verification", address)
-        assert "1 released candidates" in listed.out
+        assert "1 candidates wait for your decision" in listed.out
         assert "known/cat.jpg" in listed.out
         (one,) = map(
             json.loads,
@@ -194,6 +196,9 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "now confirmed_once (a second, different reviewer must look)" in first.out
         assert "you: confirmed" in sluis("verification", "list", "--state", "confirmed_once").out
         two = ("--keys", "keys/reviewer-2")
+        for who, waiting in (((), [coffee]), (two, [cat, coffee])):  # a second opinion comes first
+            todo = sluis("verification", "list", "--json", *who).out.splitlines()
+            assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
         dispute = sluis("verification", "decide", coffee, "rejected", "--reason", "coffee", *two)
         assert "now disputed (reviewers disagree" in dispute.out
@@ -253,6 +258,35 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert (refused.status, "no name" in refused.err) == (4, True)
 
         assert json.loads(sluis("reports", "schema").out)["title"] == "Report"
+        assert sluis("reports", "sweep").out.strip() == "0 reports deleted"
+
+
+def test_verdicts_are_followed_until_one_stops_it(world, tmp_path):
+    """A process of its own writes each verdict as it is made; Ctrl-C ends it in order."""
+    path = tmp_path / "verdicts.jsonl"
+    (tmp_path / "order.yaml").write_text(yaml.safe_dump(worlds.order_values()))
+    command = ["verdicts", "fetch", path, "--order", tmp_path / "order.yaml", "--follow", "--keys",
+               world.keys / "desk"]  # fmt: skip
+    config = world.config
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", uploads)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        world.scan(uploads, config(address), tmp_path / "run")
+        following = subprocess.Popen(
+            [Path(sys.executable).parent / "sluis", *command, "--verification", address],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert following.stdout.readline().startswith("0 new verdicts")
+        with worlds.reviewer(world, address) as reviewer:
+            (item,) = list(reviewer.list(0))
+            reviewer.decide(item.candidate.candidate_id, "rejected", "a cat")
+        assert following.stdout.readline() == "1: rejected\n"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 0
+        following.stdout.close()
+    assert len(path.read_text().splitlines()) == 1
 
 
 def fill_in(report: dict) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,13 +13,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from support import world as worlds
 
 from pipeline import identity, keys, verdict_file, vouchers
 from pipeline.desk.client import VaultClient, VerdictsClient
 from pipeline.emit import Emitter
-from pipeline.errors import SluisError, VerificationRefused
+from pipeline.errors import (
+    RunRefused,
+    SluisError,
+    VerificationRefused,
+    VerificationUnreachable,
+)
 from pipeline.rpc import candidates
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
@@ -32,6 +40,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.vault.register import Register
 from pipeline.verdicts import CONFIRMED, REJECTED, Verdict, sign_decision, sign_verdict
 from pipeline.verification.review import Reviewer
 from pipeline.verification.store import open_store
@@ -121,7 +130,9 @@ def dump(where: str) -> list[tuple]:
 # --- the whole way ----------------------------------------------------------------------------
 
 
-def test_two_hits_two_reviewers_one_identity(world, verification, one, two, desk, vault, tmp_path):
+def test_two_hits_two_reviewers_one_identity(
+    world, verification, one, two, desk, vault, tmp_path, where
+):
     """New material: opened by its second hit, confirmed by two people, named to the desk alone."""
     single = sealed(world, "lone-1", b"1", at_once=False)
     pair = [
@@ -141,6 +152,9 @@ def test_two_hits_two_reviewers_one_identity(world, verification, one, two, desk
     for word in (b"both", b"account"):
         assert word not in answer.SerializeToString()
         assert word not in wire.to_message(verdict).SerializeToString()
+    kept = [repr(row).encode() for row in dump(where)]
+    kept += [path.read_bytes() for path in tmp_path.glob("register*")]
+    assert not any(word in row for row in kept for word in (b"both", b"lone", b"account of"))
     found = identity.read(tmp_path / "identities", name.hex())
     assert (found.item_id, found.account_id) == ("both-1", "account of both")
     with pytest.raises(VerificationRefused, match="no such candidate"):
@@ -560,9 +574,72 @@ def test_nobody_asks_the_vault_without_a_certificate_of_this_authority(world, tm
 
 def test_a_vault_whose_folder_is_open_to_others_does_not_start(world, tmp_path):
     """Identities lie there."""
-    (tmp_path / "identities").mkdir(mode=0o755)
+    (tmp_path / "identities").mkdir()
+    (tmp_path / "identities").chmod(0o755)
     with pytest.raises(SluisError, match="chmod 700"), worlds.vault(world, tmp_path):
         pass
+
+
+def confirmed_by_hand(world: worlds.World, number: int) -> Verdict:
+    """A right verdict, made with everybody's keys."""
+    candidate = sealed(world, f"item {number}")
+    subject = wire.subject_of(candidate)
+    payload = vouchers.open_direct(
+        keys.verifier_private_key(world.keys / "reviewer-1"), subject.context, subject.hit_day,
+        subject.candidate_id, candidate.direct.ciphertext,
+    )  # fmt: skip
+    decisions = tuple(
+        sign_decision(
+            keys.signing_key(world.keys / name / "decision.key"), subject, value=CONFIRMED,
+            payload=payload, pair_id=b"", reason="",
+        )
+        for name in ("reviewer-1", "reviewer-2")
+    )  # fmt: skip
+    unsigned = Verdict(
+        subject=subject, sequence=number, value=CONFIRMED, decided_at=1_800_000_000,
+        decisions=decisions, payload=payload,
+    )  # fmt: skip
+    return sign_verdict(keys.signing_key(world.keys / "verification" / "verdict.key"), unsigned)
+
+
+def test_a_vault_killed_at_any_moment_loses_nothing_it_has_answered(world, tmp_path):
+    """What was handed over before kill -9 is in its file and in the register; the rest follows."""
+    verdicts = [confirmed_by_hand(world, number) for number in range(1, 41)]
+    (tmp_path / "order.yaml").write_text(yaml.safe_dump(worlds.order_values()))
+    identities, register = tmp_path / "identities", tmp_path / "register.sqlite3"
+    command = [
+        Path(sys.executable).parent / "sluis", "vault", "serve", "--order", tmp_path / "order.yaml",
+        "--listen", "127.0.0.1:0", "--keys", world.keys / "vault", "--identities", identities,
+        "--register", register,
+    ]  # fmt: skip
+    answered: set[str] = set()
+    for cut in (1, 7, 40):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        client = VaultClient(
+            process.stdout.readline().split(" on ")[1].strip(), world.keys / "desk"
+        )
+        # The call after these is under way, at some point of it, when the process dies.
+        killer = threading.Timer(0.004, process.kill)
+        try:
+            for number, verdict in enumerate(verdicts):
+                if number == cut:
+                    killer.start()
+                client.reidentify(verdict)
+                answered.add(verdict.subject.candidate_id.hex())
+        except VerificationUnreachable:
+            pass
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        killer.cancel()
+        client.close()
+        assert answered <= {path.stem for path in identities.glob("*.json")}
+        opened = Register(register)  # refuses a broken chain
+        handed = [act[5].hex() for act in opened.acts() if act[3] == "handed_over"]
+        opened.close()
+        assert answered <= set(handed)
+        assert len(set(handed)) == len(handed)
+    assert len(answered) == 40
 
 
 # --- rejections go back -----------------------------------------------------------------------
@@ -598,6 +675,8 @@ def test_a_rejected_pair_is_not_sent_again_whoever_uploads_it(
     figures = world.scan(manifest("second"), config, tmp_path / "run-2")
     assert figures["tally"]["skipped"] == {"rejected_before": 1}
     assert figures["tally"]["candidate"] == 1
+    with pytest.raises(RunRefused, match="another rejections"):  # a run keeps what it began with
+        world.scan(manifest("second"), world.config(verification), tmp_path / "run-2")
     notified = manifest("third")
     notified.write_text(notified.read_text().replace("given,\n", "given,yes\n"))
     figures = world.scan(notified, config, tmp_path / "run-3")

@@ -16,7 +16,7 @@ from pipeline import order, vouchers
 from pipeline.desk import annex3, reports
 from pipeline.identity import Identity
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
-from pipeline.verdicts import REJECTED
+from pipeline.verdicts import REJECTED, Verdict
 
 SCHEMA = Path(__file__).parents[2] / "docs" / "report.schema.json"
 ORDER = order.parse(orders.with_value("reference", "TEST-2026-0001"), "test order")
@@ -33,16 +33,17 @@ PERSON = {
 VAULT = {"content.item_id", "user.account_id"}
 
 
-def identity(account: str | None = "account-1", sequence: int = 1) -> Identity:
+def identity(account: str | None = "account-1", on: Verdict = VERDICT) -> Identity:
     """What the vault has written."""
     return Identity(
         candidate_id=NAME.hex(),
         order_id=rulings.ORDER_ID.hex(),
         item_id="item-1",
         account_id=account,
-        verdict_sequence=sequence,
-        verdict_digest="0" * 64,
+        verdict_sequence=on.sequence,
+        verdict_digest=on.digest.hex(),
         handed_over_at=dt.datetime(2026, 6, 15, tzinfo=dt.UTC),
+        delete_after=dt.date(2027, 6, 15),
     )
 
 
@@ -81,6 +82,7 @@ def test_a_draft_holds_what_is_known_and_leaves_the_rest_to_a_person():
     assert report.verification.reviewers == tuple(d.reviewer_id for d in VERDICT.decisions)
     assert report.other_data.earliest_day == dt.date(2024, 10, 4)
     assert report.provider.name == ORDER.provider
+    assert report.legal_basis == ORDER.reporting_basis
 
 
 def test_without_the_vaults_file_the_identity_is_missing_and_named():
@@ -200,6 +202,18 @@ def test_what_is_no_report_is_refused(tmp_path):
         reports.read(tmp_path / "x.json")
 
 
+def test_reports_past_their_last_day_are_deleted_with_their_pages(tmp_path):
+    """Twelve months after the verdict, however far they were filled in; other files stay."""
+    report = reports.draft(VERDICT, ORDER, identity())
+    path = reports.write(report, tmp_path)
+    (tmp_path / "notes.json").write_text("{}")
+    assert (report.delete_after - report.verification.decided_at.date()).days == 365
+    assert reports.sweep(tmp_path, report.delete_after) == []
+    assert path.exists()
+    assert reports.sweep(tmp_path, report.delete_after + dt.timedelta(days=1)) == [NAME.hex()]
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.json"]
+
+
 # --- which verdict ----------------------------------------------------------------------------
 
 
@@ -218,7 +232,13 @@ def test_only_a_confirmed_candidate_of_the_order_is_reported():
 def test_an_identity_handed_over_on_another_verdict_is_refused():
     """One person must not be reported on another's verdict."""
     with pytest.raises(reports.ReportRefused, match="another verdict"):
-        reports.draft(VERDICT, ORDER, identity(sequence=2))
+        reports.draft(VERDICT, ORDER, identity(on=replace(VERDICT, decided_at=1)))
+
+
+def test_a_verdict_fetched_after_retention_is_refused():
+    """What the reviewers opened is erased then; nothing is made up in its place."""
+    with pytest.raises(reports.ReportRefused, match="retention"):
+        reports.draft(replace(VERDICT, payload=b""), ORDER, None)
 
 
 # --- the schema -------------------------------------------------------------------------------

@@ -63,11 +63,13 @@ class Opened:
         ]
 
 
-def opened(folder: Path, trust: Trust = TRUST) -> Opened:
+def opened(
+    folder: Path, trust: Trust = TRUST, clock: Callable[[], float] = lambda: 1_800_000_200
+) -> Opened:
     """A vault in a folder."""
     (folder / "desk").mkdir()
     register = Register(folder / "register.sqlite3")
-    made = Vault(trust, rulings.TOKEN_KEY, register, folder / "desk", clock=lambda: 1_800_000_200)
+    made = Vault(trust, rulings.TOKEN_KEY, register, folder / "desk", clock)
     return Opened(folder, register, made)
 
 
@@ -404,6 +406,29 @@ def test_a_file_that_is_no_register_is_refused(tmp_path):
     other.close()
     with pytest.raises(RegisterRefused, match="something else"):
         Register(tmp_path / "other")
+
+
+def test_an_identity_is_deleted_when_its_retention_is_over(tmp_path):
+    """Twelve months after it was written, entered in the register; other files are left alone."""
+    today = [1_800_000_200]
+    made = opened(tmp_path, clock=lambda: today[0])
+    verdict = rulings.confirmed().sign()
+    made.ask(verdict)
+    (tmp_path / "desk" / "notes.json").write_text("{}")
+    (tmp_path / "desk" / "cut-off.unfinished").write_text("of a vault that was killed")
+    found = identity.read(tmp_path / "desk", rulings.subject().candidate_id.hex())
+    assert found.purpose == "report of a confirmed candidate"
+    assert (found.delete_after - found.handed_over_at.date()).days == identity.RETENTION_DAYS
+    today[0] += identity.RETENTION_DAYS * 86_400
+    assert made.vault.sweep() == 0
+    assert len(made.files) == 2
+    today[0] += 86_400
+    assert made.vault.sweep() == 1
+    assert made.files == ["notes.json"]
+    assert made.acts == ["opening", "handed_over", "deleted"]
+    assert made.ask(verdict)[0] == REPEATED  # and it does not come back
+    assert made.files == ["notes.json"]
+    made.register.close()
 
 
 # --- identity files ---------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from support.settings import SEEDED
 
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
+from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.verdicts import (
     CONFIRMED,
     CONFIRMED_ONCE,
@@ -177,7 +178,7 @@ BREAKS = {
     "no decision": lambda m: m.ClearField("decisions"),
     "three decisions": lambda m: m.decisions.append(m.decisions[0]),
     "a short signature": lambda m: setattr(m, "signature", m.signature[1:]),
-    "a confirmation without payload": lambda m: m.ClearField("payload"),
+    "a rejection with a payload": lambda m: setattr(m, "value", verdict_pb2.VERDICT_VALUE_REJECTED),
     "a payload beyond its size": lambda m: setattr(m, "payload", bytes(2_561)),
     "a short candidate id": lambda m: setattr(m, "candidate_id", b"x"),
     "a short order id": lambda m: setattr(m.context, "order_id", b"x"),
