@@ -7,6 +7,7 @@ lines), and the group is then settled from what the sets hold, in the same trans
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import secrets
@@ -130,7 +131,7 @@ class Store:
         self._clock = clock
         self._retention_days = retention_days
         self._writer = Writer(database)
-        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue(_IDLE_READERS)
+        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
 
     @property
     def name(self) -> str:
@@ -162,8 +163,7 @@ class Store:
     def close(self) -> None:
         """Finish what waits, stop the writer, close connections."""
         self._writer.close()
-        while not self._idle.empty():
-            self._idle.get_nowait().close()
+        self._close_idle()
 
     def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
         """Run `work` in the writer's transaction; its result comes once it is durable.
@@ -186,15 +186,23 @@ class Store:
             connection = self._idle.get_nowait()
         except queue.Empty:
             connection = self._database.connect()
+        broken = False
         try:
             yield connection
         except StoreFault:
-            connection.close()
+            broken = True  # and so may be those that lie idle: a server that restarted drops all
+            self._close_idle()
             raise
-        try:
-            self._idle.put_nowait(connection)
-        except queue.Full:
-            connection.close()
+        finally:
+            if broken or self._idle.qsize() >= _IDLE_READERS:
+                connection.close()
+            else:
+                self._idle.put(connection)
+
+    def _close_idle(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     # --- candidates -----------------------------------------------------------------------
 

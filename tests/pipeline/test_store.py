@@ -399,6 +399,51 @@ def test_a_full_queue_makes_callers_wait(store):
     assert sum(held.sizes) == 201
 
 
+def test_readers_share_a_few_connections_and_lose_none(store):
+    """Neither a reader that finds nothing nor many at once leaves connections open."""
+    opened = []
+    connect = store._database.connect
+
+    class Counted:
+        """A database that counts the connections that are open."""
+
+        name = store.name
+
+        @staticmethod
+        def connect():
+            """Count it until it is closed."""
+            connection = connect()
+            opened.append(connection)
+            close = connection.close
+
+            def closed():
+                opened.remove(connection)
+                close()
+
+            connection.close = closed
+            return connection
+
+    store._database = Counted()
+    for _ in range(20):
+        with pytest.raises(NotFound):
+            store.get(cid(1))
+    assert len(opened) == 1
+
+    def read(_number: int) -> None:
+        start.wait(PATIENCE_SECONDS)
+        with store.read() as connection:
+            start.wait(PATIENCE_SECONDS)
+            assert connection.execute("SELECT count(*) FROM candidate").fetchone()[0] == 0
+
+    start = threading.Barrier(12)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(read, range(12)))
+    assert len(opened) <= 12
+    with pytest.raises(StoreFault), store.read() as connection:
+        connection.execute("SELECT nothing FROM nowhere")
+    assert opened == []
+
+
 # --- repetition -------------------------------------------------------------------------------
 
 BATCHES = st.lists(st.lists(st.integers(0, 6), max_size=4), min_size=1, max_size=5)
