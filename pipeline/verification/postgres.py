@@ -7,7 +7,8 @@ its certificate checked (sslmode=verify-full).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +23,8 @@ SCHEMES: Final = ("postgresql://", "postgres://")
 _WRITER: Final = 0x536C756973  # "Sluis": names the writer's lock within the database
 _SETTINGS: Final = "-c synchronous_commit=on -c statement_timeout=60s -c lock_timeout=30s"
 _CONNECT_SECONDS: Final = 10
+_LOCAL: Final = ("", "localhost", "127.0.0.1", "::1")
+"""Hosts that are this machine; so is a socket's path."""
 
 
 class PostgresDatabase:
@@ -46,6 +49,12 @@ class PostgresDatabase:
                 f"that is no URL of a PostgreSQL database ({error}): write "
                 "postgresql://USER@HOST/DATABASE"
             ) from error
+        mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
+        if mode != "verify-full" and not _is_local(given):
+            raise StoreRefused(
+                "that database may be on another machine: add "
+                "?sslmode=verify-full&sslrootcert=CA.pem to its URL"
+            )
         host = str(given.get("host") or given.get("hostaddr") or "")
         self._url = url
         self._options = f"{given.get('options') or ''} {_SETTINGS}".strip()
@@ -102,7 +111,6 @@ class PostgresDatabase:
                 self._url, autocommit=True, options=self._options,
                 connect_timeout=_CONNECT_SECONDS, application_name="sluis",
             )  # fmt: skip
-        _check_private(self._name, connection)
         return PostgresConnection(self._name, connection)
 
 
@@ -152,16 +160,12 @@ class PostgresConnection:
         self._connection.close()
 
 
-def _check_private(name: str, connection: psycopg.Connection) -> None:
-    """Refuse to speak to another machine without its certificate checked."""
-    host = connection.info.host
-    is_local = host.startswith("/") or host in ("localhost", "127.0.0.1", "::1", "")
-    if is_local or connection.info.get_parameters().get("sslmode") == "verify-full":
-        return
-    connection.close()
-    raise StoreRefused(
-        f"{name} is on another machine: add ?sslmode=verify-full&sslrootcert=CA.pem to its URL"
-    )
+def _is_local(given: Mapping[str, object]) -> bool:
+    """Whether every way to the server stays on this machine; a named service may lead anywhere."""
+    sources = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "service": "PGSERVICE"}
+    values = {name: str(given.get(name) or os.environ.get(sources[name], "")) for name in sources}
+    hosts = f"{values['host']},{values['hostaddr']}".split(",")
+    return not values["service"] and all(h.startswith("/") or h in _LOCAL for h in hosts)
 
 
 @functools.cache

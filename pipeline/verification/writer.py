@@ -98,9 +98,13 @@ class Writer:
                     connection.close()
                     connection = self._database.connect()
                 self._commit(connection, jobs)
-            except Exception as error:  # noqa: BLE001 - every waiting caller must hear of it
-                for job in jobs:
-                    job.future.set_exception(error)
+            except BaseException as error:
+                for job in jobs:  # every waiting caller must hear of it
+                    job.future.set_exception(
+                        error if isinstance(error, Exception) else self._closed()
+                    )
+                if not isinstance(error, Exception):
+                    raise
         connection.close()
 
     def _commit(self, connection: Connection, jobs: list[_Job]) -> None:

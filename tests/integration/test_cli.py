@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
@@ -19,38 +18,10 @@ from pipeline import cli, order
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 
-
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sluis(monkeypatch, capsys, tmp_path):
-    """Run `sluis …` in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SLUIS_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["sluis", *map(str, arguments)])
-        status = 0
-        capsys.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return Done(status, printed.out, printed.err)
-
-    return run
-
-
 COMMANDS = [
     ["scan"], ["report"], ["order", "example"], ["order", "check"], ["keys", "new"],
+    ["keys", "list"], ["keys", "rotate"], ["keys", "destroy"], ["verification", "sweep"],
+    ["verification", "close"], ["verification", "checkpoint"], ["verification", "audit"],
     ["indicators", "build"], ["indicators", "verify"], ["verification", "serve"],
     ["verification", "list"], ["verification", "open"], ["verification", "decide"],
     ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["vault", "serve"],
@@ -122,6 +93,13 @@ def deployed(sluis, tmp_path):
     return worlds.World(tmp_path)
 
 
+def serving(deployed: worlds.World, store: Path):
+    """A service of today, for the order that the commands have written."""
+    return worlds.verification(
+        deployed, store, orders=[order.load(Path("order.yaml"))], clock=time.time
+    )
+
+
 def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
     """The whole path of the README, typed."""
     assert (
@@ -130,7 +108,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
     Path("photos").mkdir()
     for name in ("cat", "fig"):
         shutil.copy(worlds.PHOTOS / f"{name}.jpg", "photos")
-    with worlds.verification(deployed, tmp_path / "store.sqlite3") as address:
+    with serving(deployed, tmp_path / "store.sqlite3") as address:
         scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
                 "--verification", address]  # fmt: skip
         refused = sluis(*scan, "--run-dir", "run")

@@ -38,13 +38,15 @@ def sealed(
     at_once: bool = False,
     day: int = DAY,
     copy: int = 0,
+    folder: Path | None = None,
+    reference: str = REFERENCE,
 ) -> candidate_pb2.Candidate:
     """A hit; the same arguments give the very same message, another `copy` a fresh seal of it.
 
     Callers must not change it: see `altered`.
     """
     del copy
-    service = keys.LocalKeyService(provider(), REFERENCE, "account")
+    service = keys.LocalKeyService(folder or provider(), reference, "account")
     hit = keys.Sealable(
         item_id=content, account_id=account, content=content.encode().ljust(32),
         indicator=indicator.encode(), hit_day=day, released_at_once=at_once,
