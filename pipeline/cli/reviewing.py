@@ -80,7 +80,8 @@ def verification_list(
             try:
                 described = _describe(item, reviewer.open(item.candidate))
             except SluisError:  # one bad candidate must not hide the others
-                err.print(f"{item.candidate.candidate_id.hex()} does not open with this key")
+                why = "does not open with this key" if _has_content(item) else "is erased"
+                err.print(f"{item.candidate.candidate_id.hex()} {why}")
                 continue
             if as_json:
                 sys.stdout.write(json.dumps(described) + "\n")
@@ -171,7 +172,7 @@ def verification_explain(
     """
     with _connected(verification, keys) as reviewer:
         item = reviewer.explain(candidate_id(candidate), reference)
-        payload = reviewer.open(item.candidate)
+        payload = reviewer.open(item.candidate) if _has_content(item) else None
     explained = _explain(item, payload)
     if as_json:
         sys.stdout.write(json.dumps(explained) + "\n")
@@ -233,14 +234,14 @@ def _describe(
 
 
 def _explain(
-    item: review_service_pb2.ReviewItem, payload: candidate_pb2.CandidatePayload
+    item: review_service_pb2.ReviewItem, payload: candidate_pb2.CandidatePayload | None
 ) -> dict[str, Any]:
-    """What a complaint is answered with, as plain values."""
+    """What a complaint is answered with, as plain values; what matched, unless it is erased."""
     explained = {
         "candidate_id": item.candidate.candidate_id.hex(),
         "state": _state(item),
         "received": _moment(item.receive_time),
-        **_matched(payload),
+        **(_matched(payload) if payload else {"matched": "erased: its retention is over"}),
         "released": "by a second, distinct hit" if item.group_ref else "at once",
         "verdict": "none yet",
         "decisions": [],
@@ -260,7 +261,7 @@ def _explain(
             }
             for one in item.decisions
         ]
-        if any(one.pair_id not in {b"", payload.pair_id} for one in item.decisions):
+        if payload and any(one.pair_id not in {b"", payload.pair_id} for one in item.decisions):
             explained["note"] = (
                 "a rejection names another pair of indicator and content than was opened: look "
                 "into it"
@@ -282,6 +283,11 @@ def _matched(payload: candidate_pb2.CandidatePayload) -> dict[str, Any]:
         "quality": payload.quality,
         "user_notified": payload.user_notified,
     }
+
+
+def _has_content(item: review_service_pb2.ReviewItem) -> bool:
+    """Whether the seal is still kept."""
+    return bool(item.candidate.direct.ciphertext)
 
 
 def _state(item: review_service_pb2.ReviewItem) -> str:

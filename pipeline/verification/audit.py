@@ -2,10 +2,10 @@
 
     hash[n] = SHA-256(enc("sluis/v1/audit", hash[n - 1], n, at, kind, facts))     hash[0] = 32 zeros
 
-A link holds counts and candidate ids; never a name, a pseudonym or a hash of content. The database
-refuses to change or remove one; whoever goes around the database breaks the chain. Whoever writes
-the whole chain anew is found by a checkpoint: the chain's head, signed by the service and kept by
-the other party.
+A link holds counts, candidate ids, reviewers' key ids and complaint numbers; never a name, an
+account's pseudonym or a hash of content. The database refuses to change or remove one; whoever goes
+around the database breaks the chain. Whoever writes the whole chain anew is found by a checkpoint:
+the chain's head, signed by the service and kept by the other party.
 """
 
 from __future__ import annotations

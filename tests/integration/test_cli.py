@@ -15,6 +15,8 @@ import yaml
 from support import world as worlds
 
 from pipeline import cli, order
+from pipeline.verification import expiry
+from pipeline.verification.store import open_store
 
 COMMANDS = [
     ["scan"], ["report"], ["order", "example"], ["order", "check"], ["keys", "new"],
@@ -237,6 +239,32 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
 
         assert json.loads(sluis("reports", "schema").out)["title"] == "Report"
         assert sluis("reports", "sweep").out.strip() == "0 reports deleted"
+
+
+def test_a_complaint_is_answered_also_after_the_content_is_erased(
+    sluis, world, tmp_path, monkeypatch
+):
+    """Who decided what, when, stays; what matched does not."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", uploads)
+    store = tmp_path / "store.sqlite3"
+    with worlds.verification(world, store) as address:
+        world.scan(uploads, world.config(address), tmp_path / "run")
+        with worlds.reviewer(world, address) as reviewer:
+            (item,) = list(reviewer.list(0))
+            reviewer.decide(item.candidate.candidate_id, "rejected", "a cat")
+        later = open_store(store, clock=lambda: worlds.clock().timestamp() + 400 * 86_400)
+        assert expiry.sweep(later).erased == 1
+        later.close()
+        connect = ("--verification", address, "--keys", world.keys / "reviewer-1")
+        listed = sluis("verification", "list", "--state", "all", *connect)
+        assert "is erased" in listed.err
+        explain = ["verification", "explain", item.candidate.candidate_id.hex()]
+        told = sluis(*explain, "--reference", "C-2", "--json", *connect)
+        answer = json.loads(told.out)
+        assert answer["matched"] == "erased: its retention is over"
+        assert answer["decisions"][0]["reason"] == "a cat"
 
 
 def test_verdicts_are_followed_until_one_stops_it(world, tmp_path):

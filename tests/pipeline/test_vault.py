@@ -22,12 +22,13 @@ from support.settings import SEEDED
 
 from pipeline import identity, vouchers
 from pipeline.rpc import verdicts as wire
+from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.vault.opening import Trust
 from pipeline.vault.register import Register, RegisterRefused
 from pipeline.vault.service import Vault
-from pipeline.verdicts import REJECTED, Verdict
+from pipeline.verdicts import REJECTED, Verdict, sign_verdict
 
 CALLER = "spiffe://sluis/report_desk/desk"
 HANDED_OVER = vault_pb2.REIDENTIFY_OUTCOME_HANDED_OVER
@@ -273,6 +274,29 @@ def test_any_single_field_changed_is_refused(asked, data):
     outcome, refusal = asked.ask(altered)
     assert outcome == REFUSED
     assert refusal != "UNSPECIFIED"
+    assert asked.files == []
+
+
+OF_THE_SERVICE = {"sequence", "verdict_time", "decide_time"}
+"""What the service itself says in a verdict; everything else is the reviewers' or the provider's."""
+
+
+@SEEDED.__class__(parent=SEEDED, max_examples=300)
+@given(st.data())
+def test_what_the_service_alone_changes_and_signs_again_is_refused(asked, data):
+    """With its own key the service still cannot put words into two reviewers' mouths."""
+    places = [
+        (path, value)
+        for path, value in PLACES
+        if path != ("signature",) and not OF_THE_SERVICE.intersection(path)
+    ]
+    path, value = data.draw(st.sampled_from(places))
+    altered = changed(GOOD, path, data.draw(st.composite(another)(value)))
+    try:
+        signed = sign_verdict(rulings.SERVICE, wire.from_message(altered))
+    except Malformed:
+        return  # then there is nothing to sign
+    assert asked.ask(signed)[0] == REFUSED
     assert asked.files == []
 
 
