@@ -32,7 +32,7 @@ from matchers.hamming import HammingIndex
 from matchers.indicators import Manifest, VersionLedger
 from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
-from pipeline import keys, order, run, scan
+from pipeline import keys, order, run, scan, vouchers
 from pipeline.emit import Emitter
 from pipeline.rpc import candidates as messages
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
@@ -156,12 +156,12 @@ def candidates(folder: Path, count: int, label: str) -> list[candidate_pb2.Candi
         account_id="a",
         content=b"c" * 32,
         indicator=b"i",
-        hit_day=1,
+        hit_day=vouchers.day_number(bench_order().valid_from),
         released_at_once=True,
     )
     sealed = service_.seal(hit, b"payload")
     template = messages.to_message(
-        sealed.candidate_id, sealed.context, 20_000, sealed.verifier_key_id, sealed.seal
+        sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
     many = []
     for number in range(count):
@@ -170,6 +170,15 @@ def candidates(folder: Path, count: int, label: str) -> list[candidate_pb2.Candi
         one.candidate_id = f"{label}{number:014d}".encode()[:16]
         many.append(one)
     return many
+
+
+def bench_order() -> order.Order:
+    """The order that all of it happens under, valid today."""
+    today = dt.datetime.now(dt.UTC).date()
+    values = yaml.safe_load(order.example())
+    values |= {"reference": "BENCH", "indicator_sets": ["bench"], "valid_from": today,
+               "valid_until": today, "kinds": ["known"], "media": ["image"]}  # fmt: skip
+    return order.parse(values, "bench")
 
 
 def bench_store(folder: Path, address: str) -> None:
@@ -209,11 +218,8 @@ def bench_scan(folder: Path, address: str, photos: Sequence[Path]) -> None:
         data,
         keys.signing_key(folder / "keys" / "centre" / "signing.key"),
     )  # fmt: skip
-    values = yaml.safe_load(order.example())
-    values |= {"reference": "BENCH", "indicator_sets": ["bench"], "valid_from": today,
-               "valid_until": today, "kinds": ["known"], "media": ["image"]}  # fmt: skip
     config = scan.ScanConfig(
-        order=order.parse(values, "bench"), sets=(folder / "set",),
+        order=bench_order(), sets=(folder / "set",),
         key_folder=folder / "keys" / "provider", index_folder=None, verification=address,
         threads=os.cpu_count() or 1,
     )  # fmt: skip
@@ -247,7 +253,8 @@ def serve(folder: Path, started: list[int], ready: threading.Event) -> None:
 
     asyncio.run(
         service.serve(address="127.0.0.1:0", key_folder=folder / "keys" / "verification",
-                      store_path=folder / "store.sqlite3", ready=on_ready, stop=forever)
+                      store_path=folder / "store.sqlite3", orders=[bench_order()], ready=on_ready,
+                      stop=forever)
     )  # fmt: skip
 
 
