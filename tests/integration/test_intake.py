@@ -542,3 +542,54 @@ def test_a_killed_service_loses_no_acknowledged_candidate(world, where, tmp_path
 
     with closing(open_store(where, may_make=False)) as store, store.read() as connection:
         assert audit.verify(connection) > 0
+
+
+def test_a_service_sweeps_by_itself(world, where, sealed):
+    """At its start, and then several times a day: what is past its retention is gone."""
+    single = sealed("x", "1")
+    with (
+        worlds.verification(world, where, retention_days=RETENTION_DAYS) as address,
+        emitting(world, address) as emitter,
+    ):
+        emitter.send([single])
+    late = (hits.DAY + RETENTION_DAYS + 1) * 86_400.0
+    with worlds.verification(
+        world, where, retention_days=RETENTION_DAYS, clock=lambda: late
+    ) as address:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while states(where):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with emitting(world, address) as emitter:
+            assert [answer(r) for r in emitter.send([single])] == ["EXPIRED"]
+    assert states(where) == {}
+
+
+@pytest.mark.parametrize("way", ["no certificate", "another authority", "no TLS", "another role"])
+def test_a_caller_without_the_right_certificate_changes_nothing(
+    world, where, address, sealed, tmp_path, way
+):
+    """Refused before anything is read, whatever it sends."""
+    with emitting(world, address) as emitter:
+        emitter.send([sealed("x", "1")])
+    before = everything(where)
+    authority = (world.keys / "provider" / "ca.pem").read_bytes()
+    if way == "no TLS":
+        channel = grpc.insecure_channel(address)
+    elif way == "no certificate":
+        channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(authority))
+    else:
+        party = world.keys / "reviewer-1"
+        if way == "another authority":
+            keys.make(tmp_path / "others", hosts=["localhost"], reviewers=2, now=worlds.real_now())
+            party = tmp_path / "others" / "provider"
+            (party / "ca.pem").write_bytes(authority)
+        certificate, key = ((party / name).read_bytes() for name in ("tls.pem", "tls.key"))
+        credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+        channel = grpc.secure_channel(address, credentials)
+    request = candidate_service_pb2.SubmitCandidatesRequest(candidates=[sealed("y", "2")])
+    with channel, pytest.raises(grpc.RpcError) as refused:
+        CandidateServiceStub(channel).SubmitCandidates(request, timeout=PATIENCE_SECONDS)
+    code = "PERMISSION_DENIED" if way == "another role" else "UNAVAILABLE"
+    assert refused.value.code() == grpc.StatusCode[code]
+    assert everything(where) == before
