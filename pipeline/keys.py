@@ -34,7 +34,7 @@ from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
 from pipeline.vouchers import Context, Epochs, Policy
 
-WITHOUT_END: Final = Epochs(0, 2**31 - 1)
+WITHOUT_END: Final = Epochs.of(dt.date(1970, 1, 1), dt.date.max, 0)
 """One epoch for all days."""
 
 

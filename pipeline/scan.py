@@ -33,6 +33,7 @@ from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
 from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
+from pipeline.epoch_keys import EpochKeyDestroyed
 from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
 from pipeline.gate import gate
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
@@ -50,6 +51,12 @@ _FAULTS_OF_THE_RUN: Final = (
     candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH,
     candidate_service_pb2.REJECT_REASON_ORDER_UNKNOWN,
 )
+_OUTLIVED: Final = (
+    candidate_service_pb2.REJECT_REASON_EXPIRED,
+    candidate_service_pb2.REJECT_REASON_EPOCH_CLOSED,
+)
+"""Nothing went wrong: the hit has waited long enough, or nothing of its epoch can be new."""
+
 _KINDS: Final = {
     "known": candidate_pb2.INDICATOR_KIND_KNOWN,
     "new": candidate_pb2.INDICATOR_KIND_NEW,
@@ -212,15 +219,8 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
             outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
         elif isinstance(result, Hit):
             found = scanner.sets[result.set_number]
-            try:
-                candidate = _seal(row, result, found, resources, config.order)
-            except ItemError as error:
-                candidate = None
-                outcome |= {"outcome": FAILURE, "stage": error.stage, "reason": error.reason}
-            if candidate is None and outcome["outcome"] == CLEAR:
-                outcome |= {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
-            elif candidate is not None:
-                outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
+            outcome |= _sealed(row, result, found, resources, config.order)
+            if outcome["outcome"] == CANDIDATE:
                 distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
         elif result == QUALITY_TOO_LOW:
             outcome |= {"outcome": SKIPPED, "reason": QUALITY_TOO_LOW}
@@ -279,7 +279,10 @@ def emit(batch: Batch, emitter: Emitter) -> Batch:
                         "that verifier.pub is the one of this verification service, and that it "
                         "serves this order file"
                     )
-                row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
+                if result.reject_reason in _OUTLIVED:
+                    row |= {"outcome": SKIPPED, "reason": reason}
+                else:
+                    row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
     return replace(
         batch,
         rows=pa.RecordBatch.from_pylist(rows, OUTCOMES),
@@ -320,6 +323,25 @@ def account(batch: Batch, folder: Path) -> str:
     unfinished.write_text(json.dumps(done))
     os.replace(unfinished, folder / f"{batch.name}.json")
     return batch.name
+
+
+def _sealed(
+    row: dict[str, Any],
+    hit: Hit,
+    found: IndicatorSet,
+    resources: Resources,
+    under: order.Order,
+) -> dict[str, Any]:
+    """What becomes of an item with a hit."""
+    try:
+        candidate = _seal(row, hit, found, resources, under)
+    except EpochKeyDestroyed as error:
+        return {"outcome": SKIPPED, "reason": error.reason}
+    except ItemError as error:
+        return {"outcome": FAILURE, "stage": error.stage, "reason": error.reason}
+    if candidate is None:
+        return {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
+    return {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
 
 
 def _seal(
