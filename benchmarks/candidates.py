@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from benchmarks import timing
-from benchmarks.party import Parties
+from benchmarks.party import REFERENCE, Parties
 from benchmarks.scales import Scale
-from pipeline import keys
+from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.rpc import candidates as messages
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 
-_REFERENCE: Final = "BENCH"
-_HIT_DAY: Final = 20_000
-
 
 def sealing(parties: Parties, scale: Scale, say: Callable[[str], None]) -> dict[str, Any]:
     """Seconds a seal: id, two tokens, HPKE; one thread on one core."""
-    service = keys.LocalKeyService(parties.provider, _REFERENCE, "account")
+    service = keys.LocalKeyService(parties.provider, REFERENCE, "account")
     count = scale.candidates // 5
 
     def seal(*, at_once: bool) -> None:
         for number in range(count):
-            hit = _hit(number, at_once=at_once)
+            hit = _hit(parties, number, at_once=at_once)
             service.seal(hit, service.tokens(hit).content)
 
     say(f"{count:,} seals in a round")
@@ -67,23 +64,23 @@ def storing(parties: Parties, scale: Scale, say: Callable[[str], None]) -> dict[
     }
 
 
-def _hit(number: int, *, at_once: bool) -> keys.Sealable:
+def _hit(parties: Parties, number: int, *, at_once: bool) -> keys.Sealable:
     return keys.Sealable(
         item_id=f"item-{number}",
         account_id="account",
         content=b"c" * 32,
         indicator=b"i",
-        hit_day=_HIT_DAY,
+        hit_day=vouchers.day_number(parties.order.valid_from),
         released_at_once=at_once,
     )
 
 
 def _candidates(parties: Parties, count: int, batch: int) -> list[candidate_pb2.Candidate]:
     """Sealed candidates with distinct ids (one seal, reused: its bytes do not matter here)."""
-    service = keys.LocalKeyService(parties.provider, _REFERENCE, "account")
-    sealed = service.seal(_hit(0, at_once=True), b"payload")
+    service = keys.LocalKeyService(parties.provider, REFERENCE, "account")
+    sealed = service.seal(_hit(parties, 0, at_once=True), b"payload")
     template = messages.to_message(
-        sealed.candidate_id, sealed.context, _HIT_DAY, sealed.verifier_key_id, sealed.seal
+        sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
     many = []
     for number in range(count):

@@ -10,11 +10,17 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from pipeline import keys
+import yaml
+
+from pipeline import keys, order
 from pipeline.verification import service
 
-_START_SECONDS = 60
+REFERENCE: Final = "BENCH"
+"""Of the order that everything happens under."""
+
+_START_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -24,10 +30,12 @@ class Parties:
     Attributes:
         folder: a temporary folder, free to use; `folder / "keys"` has every party's keys.
         address: of the verification service.
+        order: the order that it serves, valid today.
     """
 
     folder: Path
     address: str
+    order: order.Order
 
     @property
     def provider(self) -> Path:
@@ -44,6 +52,7 @@ def parties() -> Iterator[Parties]:
     """
     with tempfile.TemporaryDirectory(prefix="sluis-bench-") as made:
         folder = Path(made)
+        valid_today = _order()
         keys.make(folder / "keys", hosts=["127.0.0.1"], reviewers=1, now=dt.datetime.now(dt.UTC))
         loop = asyncio.new_event_loop()
         stopped = asyncio.Event()
@@ -62,6 +71,7 @@ def parties() -> Iterator[Parties]:
                 address="127.0.0.1:0",
                 key_folder=folder / "keys" / "verification",
                 store_path=folder / "store.sqlite3",
+                orders=[valid_today],
                 ready=on_ready,
                 stop=stop,
             )
@@ -71,8 +81,22 @@ def parties() -> Iterator[Parties]:
         if not ready.wait(_START_SECONDS):
             raise RuntimeError(f"the verification service did not start in {_START_SECONDS} s")
         try:
-            yield Parties(folder, f"127.0.0.1:{ports[0]}")
+            yield Parties(folder, f"127.0.0.1:{ports[0]}", valid_today)
         finally:
             loop.call_soon_threadsafe(stopped.set)
             thread.join(_START_SECONDS)
             loop.close()
+
+
+def _order() -> order.Order:
+    today = dt.datetime.now(dt.UTC).date()
+    values = yaml.safe_load(order.example())
+    values |= {
+        "reference": REFERENCE,
+        "indicator_sets": ["bench"],
+        "valid_from": today,
+        "valid_until": today,
+        "kinds": ["known"],
+        "media": ["image"],
+    }
+    return order.parse(values, "bench")

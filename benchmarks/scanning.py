@@ -8,19 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from benchmarks import timing
-from benchmarks.party import Parties
+from benchmarks.party import REFERENCE, Parties
 from benchmarks.scales import Scale
 from matchers.indicators import Manifest, VersionLedger
 from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
 from matchers.scanner import Scanner
-from pipeline import keys, order, run, scan
+from pipeline import keys, run, scan
 from pipeline.sources import Declared
 
-_REFERENCE: Final = "BENCH"
 _BATCH: Final = 256  # items that the bare loop reads together
 _ROUNDS: Final = 3
 
@@ -74,7 +71,7 @@ def _manifest(parties: Parties, rows: Sequence[Path]) -> Path:
 
 
 def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
-    """An order and a signed set that lists one of the photographs."""
+    """The order, and a signed set that lists one of the photographs."""
     pictures = parties.folder / "listed"
     pictures.mkdir()
     (pictures / "one.jpg").write_bytes(listed.read_bytes())
@@ -91,23 +88,14 @@ def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
             min_quality=0,
             effective=today,
             not_after=today,
-            order_ids=(_REFERENCE,),
+            order_ids=(REFERENCE,),
             provenance="bench",
         ),
         data,
         keys.signing_key(parties.folder / "keys" / "centre" / "signing.key"),
     )
-    values = yaml.safe_load(order.example())
-    values |= {
-        "reference": _REFERENCE,
-        "indicator_sets": ["bench"],
-        "valid_from": today,
-        "valid_until": today,
-        "kinds": ["known"],
-        "media": ["image"],
-    }
     return scan.ScanConfig(
-        order=order.parse(values, "bench"),
+        order=parties.order,
         sets=(parties.folder / "set",),
         key_folder=parties.provider,
         index_folder=None,

@@ -68,13 +68,13 @@ class RunInterrupted(SluisError):  # noqa: N818
 
 
 class VerificationUnreachable(SluisError):  # noqa: N818
-    """The verification service did not take the candidates, after bounded retries."""
+    """The verification service (or the vault) did not answer, after bounded retries."""
 
     exit_status = 3
 
 
 class VerificationRefused(SluisError):  # noqa: N818
-    """The verification service answered, and said no."""
+    """The verification service (or the vault) answered, and said no."""
 
     exit_status = 4
 

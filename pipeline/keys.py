@@ -2,9 +2,12 @@
 
     KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
     KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
-    KEYS/provider/       tls, epoch.key, token.key, verifier.pub, centre/*.pub
-    KEYS/verification/   tls, verifier.pub
-    KEYS/reviewer-N/     tls, verifier.key
+    KEYS/provider/       tls, token.key, receipt.key, verifier.pub, verdict.pub, audit.pub,
+                         centre/*.pub, epochs/ (see epoch_keys.py)
+    KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
+    KEYS/desk/           tls, verdict.pub         the provider's report desk
+    KEYS/verification/   tls, verdict.key, audit.key, receipt.pub, verifier.pub, reviewers/*.pub
+    KEYS/reviewer-N/     tls, verifier.key, decision.key
 
 The scan gets a `KeyService`: it can seal, and has no method that opens.
 """
@@ -13,9 +16,8 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,13 +28,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from pipeline import threshold, vouchers
+from pipeline import key_files, threshold, verdicts, vouchers
+from pipeline.epoch_keys import FIRST_VERSION, EpochKeys
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
-from pipeline.vouchers import Context, Policy
+from pipeline.vouchers import Context, Epochs, Policy
 
-KEY_VERSION: Final = 1
-"""Of the epoch key. Rotation comes with the two-hit vouchers."""
+WITHOUT_END: Final = Epochs.of(dt.date(1970, 1, 1), dt.date.max, 0)
+"""One epoch for all days."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +62,11 @@ class Sealable:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Opaque names of an item and its account, for the payload."""
+    """Opaque names of an item, its account, and its pair of indicator and content."""
 
     content: bytes
     account: bytes
+    pair: bytes
 
 
 @dataclass(frozen=True)
@@ -89,31 +93,69 @@ class KeyService(Protocol):
 class LocalKeyService:
     """Keys in a protected folder of this machine."""
 
-    def __init__(self, folder: Path, order_reference: str, group_hits_by: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        order_reference: str,
+        group_hits_by: str,
+        epochs: Epochs = WITHOUT_END,
+    ) -> None:
         """Read the provider's keys.
+
+        Args:
+            folder: the provider's.
+            order_reference: of the order that is scanned under.
+            group_hits_by: account or material.
+            epochs: the order's; by default one, without end.
 
         Raises:
             KeysRefused: missing, damaged, or readable by others.
         """
-        self._epoch_key = _secret(folder / "epoch.key", vouchers.EPOCH_KEY_BYTES)
-        self._token_key = _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+        self._order_id = vouchers.order_id(order_reference)
+        self._epoch_keys = EpochKeys(folder, self._order_id, epochs)
+        self._token_key = key_files.secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
         self._verifier = verifier_public_key(folder)
         self._verifier_key_id = key_id(self._verifier)
-        self._policy = vouchers.release_policy(group_hits_by)
-        self._context = order_context(order_reference, self._policy)
+        self._policy = vouchers.release_policy(group_hits_by, epochs.epoch_days)
+        self._policy_id = self._policy.policy_id  # derived once, not for every hit
 
     def tokens(self, hit: Sealable) -> Tokens:
         """See `KeyService`."""
-        content = vouchers.make_token(self._token_key, "content", self._context, hit.item_id)
-        account = (
-            vouchers.make_token(self._token_key, "account", self._context, hit.account_id)
-            if hit.account_id
-            else b""
+        context, epoch_key = self._epoch(hit)
+        _, _, candidate = self._units(hit, context, epoch_key)
+
+        def token(label: str, name: str) -> bytes:
+            return vouchers.make_token(self._token_key, label, context, candidate, name)
+
+        return Tokens(
+            token("content", hit.item_id),
+            token("account", hit.account_id) if hit.account_id else b"",
+            vouchers.pair_id(epoch_key, context, hit.indicator, hit.content),
         )
-        return Tokens(content, account)
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """See `KeyService`."""
+        context, epoch_key = self._epoch(hit)
+        unit, units, candidate = self._units(hit, context, epoch_key)
+        direct = vouchers.seal_direct(self._verifier, context, hit.hit_day, candidate, payload)
+        sealed: bytes | threshold.Record = direct
+        if not hit.released_at_once:
+            account = vouchers.account_secret(epoch_key, context, unit)
+            sealed = threshold.seal(
+                account, self._policy, context, hit.hit_day, candidate, units, direct
+            )
+        return Sealed(candidate, context, hit.hit_day, self._verifier_key_id, sealed)
+
+    def _epoch(self, hit: Sealable) -> tuple[Context, bytes]:
+        """The hit's context and its epoch's key, asked for each time: it may be destroyed."""
+        epoch = self._epoch_keys.epoch(hit.hit_day)
+        version, key = self._epoch_keys.key(epoch)
+        return Context(self._order_id, epoch, version, self._policy_id), key
+
+    def _units(
+        self, hit: Sealable, context: Context, epoch_key: bytes
+    ) -> tuple[bytes, dict[str, bytes], bytes]:
+        """The hit's group unit, its unit in each stream, and its candidate id."""
         # An item without an account is a group of its own: two such items are two candidates.
         # No account id holds control characters, so the two kinds of unit cannot meet.
         account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
@@ -121,27 +163,12 @@ class LocalKeyService:
             unit, units = hit.indicator, {"content": hit.content, "account": account}
         else:
             unit, units = account, {"content": hit.content, "indicator": hit.indicator}
-        candidate = vouchers.candidate_id(self._epoch_key, self._context, unit, units)
-        direct = vouchers.seal_direct(
-            self._verifier, self._context, hit.hit_day, candidate, payload
-        )
-        sealed: bytes | threshold.Record = direct
-        if not hit.released_at_once:
-            sealed = threshold.seal(
-                vouchers.account_secret(self._epoch_key, self._context, unit),
-                self._policy,
-                self._context,
-                hit.hit_day,
-                candidate,
-                units,
-                direct,
-            )
-        return Sealed(candidate, self._context, hit.hit_day, self._verifier_key_id, sealed)
+        return unit, units, vouchers.candidate_id(epoch_key, context, unit, units)
 
 
 def order_context(order_reference: str, policy: Policy) -> Context:
-    """The context of an order's only epoch."""
-    return Context(vouchers.order_id(order_reference), 0, KEY_VERSION, policy.policy_id)
+    """The context of an order's first epoch and key."""
+    return Context(vouchers.order_id(order_reference), 0, FIRST_VERSION, policy.policy_id)
 
 
 def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime) -> list[Path]:
@@ -149,7 +176,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
 
     Args:
         folder: a new folder.
-        hosts: names and addresses by which the verification service is reached.
+        hosts: names and addresses by which the verification service and the vault are reached.
         reviewers: how many reviewers get a folder.
         now: start of the certificates' validity.
 
@@ -167,33 +194,53 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     centre = Ed25519PrivateKey.generate()
 
     ca = _party(folder / "ca")
-    _write(ca / "ca.pem", authority.issued.certificate)
-    _write(ca / "ca.key", authority.issued.key)
+    key_files.write(ca / "ca.pem", authority.issued.certificate)
+    key_files.write(ca / "ca.key", authority.issued.key)
 
     centre_folder = _party(folder / "centre")
-    _write(centre_folder / "signing.key", _private_pem(centre))
-    _write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
+    key_files.write(centre_folder / "signing.key", _private_pem(centre))
+    key_files.write(centre_folder / "signing.pub", _public_pem(centre.public_key()))
+
+    verdict, receipt, audit = (Ed25519PrivateKey.generate() for _ in range(3))
+    deciders = {f"reviewer-{n}": Ed25519PrivateKey.generate() for n in range(1, reviewers + 1)}
+    token = secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode()
 
     provider = _party(folder / "provider")
     _write_tls(provider, authority, authority.issue("emitter", "scan"))
-    _write(provider / "epoch.key", secrets.token_hex(vouchers.EPOCH_KEY_BYTES).encode())
-    _write(provider / "token.key", secrets.token_hex(vouchers.TOKEN_KEY_BYTES).encode())
-    _write(provider / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(provider / "receipt.key", _private_pem(receipt))
+    key_files.write(provider / "token.key", token)
+    key_files.write(provider / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(provider / "verdict.pub", _public_pem(verdict.public_key()))
+    key_files.write(provider / "audit.pub", _public_pem(audit.public_key()))
     trusted = _party(provider / "centre")
-    _write(trusted / "signing.pub", _public_pem(centre.public_key()))
+    key_files.write(trusted / "signing.pub", _public_pem(centre.public_key()))
+
+    vault = _party(folder / "vault")
+    _write_tls(vault, authority, authority.issue("vault", "vault", hosts))
+    key_files.write(vault / "token.key", token)
+    key_files.write(vault / "verdict.pub", _public_pem(verdict.public_key()))
+    _write_reviewers(vault, deciders)
+
+    desk = _party(folder / "desk")
+    _write_tls(desk, authority, authority.issue("report_desk", "desk"))
+    key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
-    _write(verification / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(verification / "verifier.pub", _public_pem(verifier.public_key()))
+    key_files.write(verification / "verdict.key", _private_pem(verdict))
+    key_files.write(verification / "audit.key", _private_pem(audit))
+    key_files.write(verification / "receipt.pub", _public_pem(receipt.public_key()))
+    _write_reviewers(verification, deciders)
 
     people = []
-    for number in range(1, reviewers + 1):
-        name = f"reviewer-{number}"
+    for name, decider in deciders.items():
         person = _party(folder / name)
         _write_tls(person, authority, authority.issue("reviewer", name))
-        _write(person / "verifier.key", _private_pem(verifier))
+        key_files.write(person / "verifier.key", _private_pem(verifier))
+        key_files.write(person / "decision.key", _private_pem(decider))
         people.append(person)
-    return [ca, centre_folder, provider, verification, *people]
+    return [ca, centre_folder, provider, vault, desk, verification, *people]
 
 
 def identity(folder: Path) -> Identity:
@@ -202,7 +249,7 @@ def identity(folder: Path) -> Identity:
     Raises:
         KeysRefused: not a key folder, damaged, or its key is readable by others.
     """
-    _check_private(folder / "tls.key")
+    key_files.check_private(folder / "tls.key")
     certificates = [_certificate(folder / name) for name in ("ca.pem", "tls.pem")]
     key = _private(folder / "tls.key")
     public = getattr(key, "public_key", None)
@@ -217,19 +264,14 @@ def trusted_centre_keys(folder: Path) -> list[Ed25519PublicKey]:
     Raises:
         KeysRefused: there is none, or one is damaged.
     """
-    keys = []
-    for path in sorted((folder / "centre").glob("*.pub")):
-        key = _public(path)
-        if not isinstance(key, Ed25519PublicKey):
-            raise KeysRefused(f"{path} is not an Ed25519 public key")
-        keys.append(key)
+    keys = [_ed25519_public(path) for path in sorted((folder / "centre").glob("*.pub"))]
     if not keys:
         raise KeysRefused(f"{folder}/centre holds no *.pub: put the EU Centre's public key there")
     return keys
 
 
 def signing_key(path: Path) -> Ed25519PrivateKey:
-    """The key that signs indicator sets.
+    """A key that signs: indicator sets, decisions or verdicts.
 
     Raises:
         KeysRefused: missing, damaged, or readable by others.
@@ -238,6 +280,57 @@ def signing_key(path: Path) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeysRefused(f"{path} is not an Ed25519 private key")
     return key
+
+
+def receipt_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the provider signs receipts of key destruction with: FOLDER/receipt.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "receipt.pub")
+
+
+def audit_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the verification service signs checkpoints with: FOLDER/audit.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "audit.pub")
+
+
+def verdict_public_key(folder: Path) -> Ed25519PublicKey:
+    """The key that the verification service signs verdicts with: FOLDER/verdict.pub.
+
+    Raises:
+        KeysRefused: missing or damaged.
+    """
+    return _ed25519_public(folder / "verdict.pub")
+
+
+def reviewer_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
+    """Reviewers' public keys by name, as on their certificates: FOLDER/reviewers/NAME.pub.
+
+    Raises:
+        KeysRefused: there is none, one is damaged, or one stands under two names: two decisions
+            by one key must never look like two people's.
+    """
+    found = {path.stem: _ed25519_public(path) for path in (folder / "reviewers").glob("*.pub")}
+    if not found:
+        raise KeysRefused(
+            f"{folder}/reviewers holds no *.pub: put every reviewer's public decision key there"
+        )
+    if len({key.public_bytes_raw() for key in found.values()}) != len(found):
+        raise KeysRefused(
+            f"{folder}/reviewers holds one key under two names: every reviewer needs their own"
+        )
+    return found
+
+
+def by_reviewer_id(reviewers: Mapping[str, Ed25519PublicKey]) -> dict[str, Ed25519PublicKey]:
+    """The same keys by the pseudonymous id that stands in a decision."""
+    return {verdicts.reviewer_id(key): key for key in reviewers.values()}
 
 
 def verifier_public_key(folder: Path) -> X25519PublicKey:
@@ -277,7 +370,7 @@ def token_key(folder: Path) -> bytes:
     Raises:
         KeysRefused: missing, damaged, or readable by others.
     """
-    return _secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
+    return key_files.secret(folder / "token.key", vouchers.TOKEN_KEY_BYTES)
 
 
 # --- files ----------------------------------------------------------------------------------
@@ -288,70 +381,43 @@ def _party(folder: Path) -> Path:
     return folder
 
 
-def _write(path: Path, data: bytes) -> None:
-    mode = 0o644 if path.suffix in (".pem", ".pub") else 0o600
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
-
-
 def _write_tls(folder: Path, authority: CertificateAuthority, issued: Issued) -> None:
-    _write(folder / "ca.pem", authority.issued.certificate)
-    _write(folder / "tls.pem", issued.certificate)
-    _write(folder / "tls.key", issued.key)
+    key_files.write(folder / "ca.pem", authority.issued.certificate)
+    key_files.write(folder / "tls.pem", issued.certificate)
+    key_files.write(folder / "tls.key", issued.key)
 
 
-def _check_private(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise _absent(path, error) from error
-    if mode & 0o077:
-        raise KeysRefused(f"{path} can be read by others: chmod 600 {path}")
-
-
-def _absent(path: Path, error: OSError) -> KeysRefused:
-    return KeysRefused(
-        f"{path}: {error.strerror}. Give the key folder of this party; `sluis keys new` makes a "
-        "working set"
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _absent(path, error) from error
-
-
-def _secret(path: Path, length: int) -> bytes:
-    _check_private(path)
-    try:
-        value = bytes.fromhex(_read(path).decode().strip())
-    except ValueError:
-        value = b""
-    if len(value) != length:
-        raise KeysRefused(f"{path} is damaged: it must hold {2 * length} hex digits")
-    return value
+def _write_reviewers(folder: Path, deciders: Mapping[str, Ed25519PrivateKey]) -> None:
+    place = _party(folder / "reviewers")
+    for name, key in deciders.items():
+        key_files.write(place / f"{name}.pub", _public_pem(key.public_key()))
 
 
 def _private(path: Path) -> object:
-    _check_private(path)
+    key_files.check_private(path)
     try:
-        return serialization.load_pem_private_key(_read(path), password=None)
+        return serialization.load_pem_private_key(key_files.read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a private key in PEM: {error}") from error
 
 
 def _public(path: Path) -> object:
     try:
-        return serialization.load_pem_public_key(_read(path))
+        return serialization.load_pem_public_key(key_files.read(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeysRefused(f"{path} is not a public key in PEM") from error
 
 
+def _ed25519_public(path: Path) -> Ed25519PublicKey:
+    key = _public(path)
+    if not isinstance(key, Ed25519PublicKey):
+        raise KeysRefused(f"{path} is not an Ed25519 public key")
+    return key
+
+
 def _certificate(path: Path) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(_read(path))
+        return x509.load_pem_x509_certificate(key_files.read(path))
     except ValueError as error:
         raise KeysRefused(f"{path} is not a certificate in PEM") from error
 

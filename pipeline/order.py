@@ -116,6 +116,11 @@ class Order(_Part):
     group_hits_by: Literal["account", "material"] = Field(
         default="account", description="Two hits on new material count together by this."
     )
+    epoch_days: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="Give the days within which two hits count together, after which their key is "
+        "destroyed; 0 for the whole order.",
+    )
     safeguards: Text = Field(description="State the safeguards the order imposes.")
     reasons: Text = Field(description="State the order's reasons, or where they stand.")
     reporting: Text = Field(description="State to whom and how often the provider reports.")
@@ -126,6 +131,11 @@ class Order(_Part):
     def consent_required(self) -> bool:
         """Whether only items whose uploader has consented may be opened."""
         return bool(_profiles()[self.legal_profile]["consent_required"])
+
+    @property
+    def reporting_basis(self) -> str:
+        """The legal basis that a report under this order refers to."""
+        return str(_profiles()[self.legal_profile]["reporting"])
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:

@@ -391,6 +391,11 @@ def _about(
             }
             for s in resources.sets
         ],
+        "rejections_sha256": (
+            hashlib.sha256(b"".join(sorted(resources.suppressed))).hexdigest()
+            if resources.suppressed
+            else None
+        ),
     }
 
 

@@ -29,10 +29,12 @@ import pyarrow.parquet as pq
 
 from matchers import indicators, pdq
 from matchers.errors import DecodeError, UrlError
+from matchers.hamming import BackendName
 from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
-from pipeline import keys, order, read, vouchers
+from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
+from pipeline.epoch_keys import EpochKeyDestroyed
 from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
 from pipeline.gate import gate
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
@@ -42,10 +44,20 @@ from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_
 STOP: Final = threading.Event()
 """Set to stop the scans of this process after the batch at hand."""
 
+REJECTED_BEFORE: Final = "rejected_before"
+"""Why an item is skipped whose pair of indicator and content people have rejected."""
+
 _FAULTS_OF_THE_RUN: Final = (
     candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
     candidate_service_pb2.REJECT_REASON_POLICY_MISMATCH,
+    candidate_service_pb2.REJECT_REASON_ORDER_UNKNOWN,
 )
+_OUTLIVED: Final = (
+    candidate_service_pb2.REJECT_REASON_EXPIRED,
+    candidate_service_pb2.REJECT_REASON_EPOCH_CLOSED,
+)
+"""Nothing went wrong: the hit has waited long enough, or nothing of its epoch can be new."""
+
 _KINDS: Final = {
     "known": candidate_pb2.INDICATOR_KIND_KNOWN,
     "new": candidate_pb2.INDICATOR_KIND_NEW,
@@ -70,6 +82,9 @@ class ScanConfig:
         verification: host:port.
         threads: items worked on at once in one process.
         pdq_mode: how images are hashed, see `matchers.pdq.hash_images`.
+        index_backend: what looks codes up, see `matchers.hamming.HammingIndex.build`.
+        suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
+            have rejected are not sent again.
         clock: tells the time.
     """
 
@@ -80,6 +95,8 @@ class ScanConfig:
     verification: str
     threads: int
     pdq_mode: pdq.Mode = "exact"
+    index_backend: BackendName = "auto"
+    suppress: tuple[Path, ...] = ()
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -207,9 +224,9 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
             outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
         elif isinstance(result, Hit):
             found = scanner.sets[result.set_number]
-            candidate = _seal(row, result, found, resources.keys, config.order)
-            outcome |= {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
-            distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
+            outcome |= _sealed(row, result, found, resources, config.order)
+            if outcome["outcome"] == CANDIDATE:
+                distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
         elif result == QUALITY_TOO_LOW:
             outcome |= {"outcome": SKIPPED, "reason": QUALITY_TOO_LOW}
         outcomes.append(outcome)
@@ -264,9 +281,13 @@ def emit(batch: Batch, emitter: Emitter) -> Batch:
                 if result.reject_reason in _FAULTS_OF_THE_RUN:
                     raise VerificationRefused(
                         f"verification does not take this provider's candidates ({reason}): check "
-                        "that verifier.pub is the one of this verification service"
+                        "that verifier.pub is the one of this verification service, and that it "
+                        "serves this order file"
                     )
-                row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
+                if result.reject_reason in _OUTLIVED:
+                    row |= {"outcome": SKIPPED, "reason": reason}
+                else:
+                    row |= {"outcome": FAILURE, "stage": "emit", "reason": reason}
     return replace(
         batch,
         rows=pa.RecordBatch.from_pylist(rows, OUTCOMES),
@@ -309,14 +330,33 @@ def account(batch: Batch, folder: Path) -> str:
     return batch.name
 
 
+def _sealed(
+    row: dict[str, Any],
+    hit: Hit,
+    found: IndicatorSet,
+    resources: Resources,
+    under: order.Order,
+) -> dict[str, Any]:
+    """What becomes of an item with a hit."""
+    try:
+        candidate = _seal(row, hit, found, resources, under)
+    except EpochKeyDestroyed as error:
+        return {"outcome": SKIPPED, "reason": error.reason}
+    except ItemError as error:
+        return {"outcome": FAILURE, "stage": error.stage, "reason": error.reason}
+    if candidate is None:
+        return {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
+    return {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
+
+
 def _seal(
     row: dict[str, Any],
     hit: Hit,
     found: IndicatorSet,
-    service: keys.KeyService,
+    resources: Resources,
     under: order.Order,
-) -> candidate_pb2.Candidate:
-    """A hit -> a candidate nobody on the way can read or name."""
+) -> candidate_pb2.Candidate | None:
+    """A hit -> a candidate nobody on the way can read or name; None if people have rejected it."""
     manifest = found.manifest
     indicator_id = found.indicator_ids[hit.indicator].as_py()
     uploaded = row["uploaded_at"].date() if row["uploaded_at"] else None
@@ -328,7 +368,9 @@ def _seal(
         hit_day=vouchers.hit_day(uploaded, under.valid_from, manifest.effective),
         released_at_once=manifest.kind != "new" or row["user_notice"] == "yes",
     )
-    tokens = service.tokens(sealable)
+    tokens = resources.keys.tokens(sealable)
+    if tokens.pair in resources.suppressed and row["user_notice"] != "yes":
+        return None
     payload = candidate_pb2.CandidatePayload(
         content_token=tokens.content,
         account_token=tokens.account,
@@ -340,8 +382,10 @@ def _seal(
         distance_bits=hit.distance_bits,
         radius_bits=manifest.radius_bits,
         quality=hit.quality or 0,
+        pair_id=tokens.pair,
+        user_notified=row["user_notice"] == "yes",
     )
-    sealed = service.seal(sealable, payload.SerializeToString())
+    sealed = resources.keys.seal(sealable, payload.SerializeToString())
     return candidates.to_message(
         sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
@@ -357,13 +401,19 @@ class Resources:
         """Verify the sets and read the keys.
 
         Raises:
-            OrderRefused, IndicatorSetError, KeysRefused: as their loaders say.
+            OrderRefused, IndicatorSetError, KeysRefused, VerdictFileRefused: as their loaders say.
         """
         self.sets = load_sets(config)
+        self.suppressed = load_suppressed(config)
         self._scanners: dict[dt.date, Scanner] = {}
         self._pdq_mode = config.pdq_mode
         self.keys: keys.KeyService = keys.LocalKeyService(
-            config.key_folder, config.order.reference, config.order.group_hits_by
+            config.key_folder,
+            config.order.reference,
+            config.order.group_hits_by,
+            vouchers.Epochs.of(
+                config.order.valid_from, config.order.valid_until, config.order.epoch_days
+            ),
         )
         self.emitter = Emitter(config.verification, config.key_folder)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
@@ -394,7 +444,11 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
     loaded = []
     for folder in config.sets:
         found = indicators.load(
-            folder, trusted, today=config.clock().date(), index_folder=config.index_folder
+            folder,
+            trusted,
+            today=config.clock().date(),
+            index_folder=config.index_folder,
+            backend=config.index_backend,
         )
         order.check_covers(config.order, found.manifest)
         loaded.append(found)
@@ -409,6 +463,19 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
             "count as two distinct hits. Scan with one; ask the EU Centre to merge them"
         )
     return loaded
+
+
+def load_suppressed(config: ScanConfig) -> frozenset[bytes]:
+    """The pairs of indicator and content that are not sent again.
+
+    Raises:
+        VerdictFileRefused, KeysRefused: as their loaders say.
+    """
+    if not config.suppress:
+        return frozenset()
+    key = keys.verdict_public_key(config.key_folder)
+    reference = vouchers.order_id(config.order.reference)
+    return verdict_file.rejected_pairs(config.suppress, key, reference)
 
 
 _lock = threading.Lock()

@@ -85,10 +85,12 @@ class Opened:
     Attributes:
         inners: direct seals by candidate id, readable by the verifier.
         bad: ids of records whose share or ciphertext is not what was sealed.
+        pair: ids of two records whose shares alone open the group again.
     """
 
     inners: dict[bytes, bytes]
     bad: tuple[bytes, ...]
+    pair: tuple[bytes, bytes]
 
 
 def seal(
@@ -140,7 +142,7 @@ def open_group(policy: Policy, context: Context, records: Sequence[Record]) -> O
     """
     if policy.k != 2 or len({record.tag for record in records}) != 1:
         raise ValueError("open_group takes the records of one tag under a policy of k = 2")
-    lines, key = _reconstruct(policy, context, records)
+    lines, key, pair = _reconstruct(policy, context, records)
     inners: dict[bytes, bytes] = {}
     bad: list[bytes] = []
     for record in records:
@@ -149,7 +151,7 @@ def open_group(policy: Policy, context: Context, records: Sequence[Record]) -> O
             bad.append(record.candidate_id)
         else:
             inners[record.candidate_id] = inner
-    return Opened(inners, tuple(bad))
+    return Opened(inners, tuple(bad), pair)
 
 
 def evaluate(line: Sequence[int], x: int, field: int = FIELD) -> int:
@@ -182,8 +184,8 @@ def _open(
 
 def _reconstruct(
     policy: Policy, context: Context, records: Sequence[Record]
-) -> tuple[dict[str, tuple[int, int]], bytes]:
-    """Lines and key of the group, proven by its tag."""
+) -> tuple[dict[str, tuple[int, int]], bytes, tuple[bytes, bytes]]:
+    """Lines and key of the group, proven by its tag; and the ids of the pair that gave them."""
     streams = tuple(sorted(policy.streams))
     tries = 0
     for one, two in itertools.combinations(records, 2):
@@ -197,7 +199,7 @@ def _reconstruct(
         }
         tag, key = _group(context, lines)
         if hmac.compare_digest(tag, one.tag):
-            return lines, key
+            return lines, key, (one.candidate_id, two.candidate_id)
         tries += 1
         if tries == _MOST_TRIES:
             break

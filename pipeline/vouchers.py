@@ -11,7 +11,8 @@ A hit leaves the scan as a candidate that nobody on the way can read or name. De
     candidate_id  HMAC-SHA-256(A, enc("sluis/v1/cid", enc(stream, unit), …))[:16]
     direct seal   HPKE-Base.Seal(pk_verifier, info, pad(payload)) with
                   info = enc("sluis/v1/inner", ctx, hit_day, empty tag, candidate_id)
-    token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, nonce])      (RFC 5297)
+    token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, candidate_id, nonce])
+    pair_id       HMAC-SHA-256(K_e, enc("sluis/v1/pair", ctx, indicator unit, content))[:16]
 
 Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
 """
@@ -19,6 +20,7 @@ Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import hmac
 import os
@@ -33,12 +35,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 PREFIX: Final = b"sluis/v1/"
+_u32: Final = struct.Struct(">I").pack
 _SUITE: Final = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _EPOCH_DAY: Final = dt.date(1970, 1, 1)
 
 EPOCH_KEY_BYTES: Final = 32
 TOKEN_KEY_BYTES: Final = 64
 CANDIDATE_ID_BYTES: Final = 16
+PAIR_ID_BYTES: Final = 16
 
 PAYLOAD_PAD_BYTES: Final = 2_560
 """Every payload is padded to this length, so that a candidate's size says nothing. It holds two
@@ -98,22 +102,59 @@ class Context:
 
     def encode(self) -> bytes:
         """`ctx` of the derivations."""
+        return self._encoded
+
+    @functools.cached_property
+    def _encoded(self) -> bytes:  # asked for some ten times in every seal
         return enc(self.order_id, _u32(self.epoch), _u32(self.key_version), self.policy_id)
 
 
-def release_policy(group_by: str) -> Policy:
+@dataclass(frozen=True)
+class Epochs:
+    """An order's period, cut into epochs: two hits count together only within one.
+
+    Attributes:
+        first_day: of the order, days since 1970.
+        last_day: of the order.
+        epoch_days: length of an epoch; 0 = the whole order.
+    """
+
+    first_day: int
+    last_day: int
+    epoch_days: int = 0
+
+    @classmethod
+    def of(cls, first: dt.date, last: dt.date, epoch_days: int) -> Epochs:
+        """The epochs of an order's period."""
+        return cls(day_number(first), day_number(last), epoch_days)
+
+    def epoch(self, day: int) -> int | None:
+        """The epoch that a hit's day lies in; None outside the order's period."""
+        if not self.first_day <= day <= self.last_day:
+            return None
+        return (day - self.first_day) // self.epoch_days if self.epoch_days else 0
+
+    def days(self, epoch: int) -> tuple[int, int]:
+        """First and last day of an epoch."""
+        if not self.epoch_days:
+            return self.first_day, self.last_day
+        first = self.first_day + epoch * self.epoch_days
+        return first, min(first + self.epoch_days - 1, self.last_day)
+
+
+def release_policy(group_by: str, epoch_days: int = 0) -> Policy:
     """The rule of two hits, grouped as the order says.
 
     By account: two contents near two indicators. By material (an indicator cluster, whoever
     uploads it): two contents of two accounts.
     """
     other = "account" if group_by == "material" else "indicator"
-    return Policy(streams=("content", other), group_by=group_by)
+    return Policy(streams=("content", other), group_by=group_by, epoch_days=epoch_days)
 
 
 def enc(*parts: bytes) -> bytes:
     """Injective encoding of a list of byte strings."""
-    return b"".join(_u32(len(part)) + part for part in parts)
+    return b"".join([_u32(len(part)) + part for part in parts])
 
 
 def order_id(reference: str) -> bytes:
@@ -121,9 +162,19 @@ def order_id(reference: str) -> bytes:
     return hashlib.sha256(enc(PREFIX + b"order", reference.encode())).digest()[:16]
 
 
+def day(number: int) -> dt.date:
+    """The date of a day number."""
+    return _EPOCH_DAY + dt.timedelta(days=number)
+
+
+def day_number(date: dt.date) -> int:
+    """Days since 1970."""
+    return (date - _EPOCH_DAY).days
+
+
 def hit_day(uploaded: dt.date | None, order_start: dt.date, effective: dt.date) -> int:
     """Days since 1970 of the hit: never the time of processing, so that repeats agree."""
-    return (max(uploaded or order_start, order_start, effective) - _EPOCH_DAY).days
+    return day_number(max(uploaded or order_start, order_start, effective))
 
 
 def account_secret(epoch_key: bytes, context: Context, group_unit: bytes) -> bytes:
@@ -184,35 +235,56 @@ def open_direct(
         ) from None
 
 
-def make_token(token_key: bytes, label: str, context: Context, name: str) -> bytes:
+def pair_id(epoch_key: bytes, context: Context, indicator: bytes, content: bytes) -> bytes:
+    """Names an indicator on a content, whoever uploads it; says nothing without the epoch key.
+
+    It is sealed in the payload. A reviewer who rejects a candidate hands it back, so that the same
+    pair is not shown again (docs/review.md); it means nothing once the epoch key is destroyed.
+
+    Args:
+        epoch_key: as for `account_secret`.
+        context: as for `account_secret`.
+        indicator: the indicator unit: set and cluster.
+        content: SHA-256 of the content.
+    """
+    encoded = enc(PREFIX + b"pair", context.encode(), indicator, content)
+    return hmac.digest(epoch_key, encoded, hashlib.sha256)[:PAIR_ID_BYTES]
+
+
+def make_token(
+    token_key: bytes, label: str, context: Context, candidate: bytes, name: str
+) -> bytes:
     """An opaque token of an account or item id: unlinkable, and reversible only by the key.
 
     Args:
         token_key: AES-SIV key, `TOKEN_KEY_BYTES` long.
         label: account or content.
         context: of the order; a token of one order means nothing in another.
+        candidate: id of the candidate it belongs to; with any other it does not open.
         name: at most 1,024 bytes of UTF-8.
     """
     nonce = os.urandom(16)
     sealed = AESSIV(token_key).encrypt(
-        _pad(name.encode(), NAME_PAD_BYTES), _token_data(label, context, nonce)
+        _pad(name.encode(), NAME_PAD_BYTES), _token_data(label, context, candidate, nonce)
     )
     return nonce + sealed
 
 
-def open_token(token_key: bytes, label: str, context: Context, token: bytes) -> str:
+def open_token(
+    token_key: bytes, label: str, context: Context, candidate: bytes, token: bytes
+) -> str:
     """The name in a token; for the provider's vault, after a confirmed verdict.
 
     Raises:
-        Unsealable: another key, label or context, or altered.
+        Unsealable: another key, label, context or candidate, or altered.
     """
     nonce = token[:16]
+    data = _token_data(label, context, candidate, nonce)
     try:
-        padded = AESSIV(token_key).decrypt(token[16:], _token_data(label, context, nonce))
-        return _unpad(padded).decode()
+        return _unpad(AESSIV(token_key).decrypt(token[16:], data)).decode()
     except (InvalidTag, ValueError):
         raise Unsealable(
-            "the token does not open: another key, order or kind, or altered"
+            "the token does not open: another key, order, candidate or kind, or altered"
         ) from None
 
 
@@ -221,12 +293,10 @@ def _inner_info(context: Context, day: int, candidate: bytes) -> bytes:
     return enc(PREFIX + b"inner", context.encode(), _u32(day), tag, candidate)
 
 
-def _token_data(label: str, context: Context, nonce: bytes) -> list[bytes | bytearray | memoryview]:
-    return [PREFIX + label.encode() + b"-token", context.encode(), nonce]
-
-
-def _u32(value: int) -> bytes:
-    return struct.pack(">I", value)
+def _token_data(
+    label: str, context: Context, candidate: bytes, nonce: bytes
+) -> list[bytes | bytearray | memoryview]:
+    return [PREFIX + label.encode() + b"-token", context.encode(), candidate, nonce]
 
 
 def _pad(data: bytes, length: int) -> bytes:

@@ -2,7 +2,8 @@
 
 Plays every part by hand that several parties play in real life: an EU Centre lists pictures and
 URLs, a hosting provider scans uploads under an order, a verification service takes the sealed
-candidates, a reviewer opens one and decides. Prints each command as one would type it.
+candidates, two reviewers open one and confirm, the provider's vault names the account to its report
+desk, which drafts a report. Prints each command as one would type it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -27,6 +29,9 @@ from rich.table import Table
 from pipeline import keys, vouchers
 from pipeline import order as orders
 from pipeline.items import Tally
+from pipeline.rpc import verdicts as wire
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2
+from pipeline.verification.release import release
 from pipeline.vouchers import Policy
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -62,9 +67,14 @@ def main() -> None:
     demo_uploads.write_manifest(made, Path("uploads.csv"))
     out.print(f"{len(made)} rows in uploads.csv")
 
-    step("Verification runs elsewhere, with keys of its own")
-    with verification() as address:
-        os.environ["SLUIS_VERIFICATION"] = address
+    step("Verification and the provider's vault run elsewhere, with keys of their own")
+    with (
+        served("verification", "--store", "verification.sqlite3") as address,
+        served(
+            "vault", "--identities", "identities", "--register", "vault-register.sqlite3"
+        ) as vault,
+    ):
+        os.environ |= {"SLUIS_VERIFICATION": address, "SLUIS_VAULT": vault}
 
         step("The scan: gate, read, decode, hash, match, seal, emit")
         scan("run-1")
@@ -74,8 +84,12 @@ def main() -> None:
         candidates = opened_candidates()
         failures = check_classes(made, report, candidates)
 
-        step("New material: a second distinct hit opens both, a single one stays shut")
-        failures += check_groups(candidates)
+        step("New material: an account's only hit, which nobody can open")
+        failures += check_held()
+
+        step("New material: another account's two distinct hits, which opened each other")
+        pair, wrong = check_groups(candidates)
+        failures += wrong
 
         step("Scanning again adds nothing: a candidate's id depends on what it is, not on when")
         scan("run-2")
@@ -84,18 +98,85 @@ def main() -> None:
             "candidates at verification after both scans", len(again), len(candidates)
         )
 
-        step("A reviewer opens a candidate and decides; no name stands in it")
-        first = candidates[0]["candidate_id"]
-        sluis("verification", "open", first)
-        sluis("verification", "decide", first, "rejected", "--reason", "a cat, benign")
-        left = len(opened_candidates("released"))
-        failures += check("candidates still to decide", left, len(candidates) - 1)
+        failures += review(pair)
+        failures += report_desk(pair)
+        failures += rejection(candidates, report)
 
     out.print()
     if failures:
         out.print(f"[bold red]{failures} checks failed.[/]")
         sys.exit(1)
-    out.print("[bold green]All as it must be.[/] Look at demo-output/run-1/report.html")
+    out.print(
+        "[bold green]All as it must be.[/] Look at demo-output/run-1/report.html and "
+        f"demo-output/reports/{pair[0]}.html"
+    )
+
+
+# --- people ---------------------------------------------------------------------------------
+
+
+def review(pair: list[str]) -> int:
+    """Two reviewers open the first of the pair and confirm it."""
+    step("A reviewer opens one of the two and confirms: no name in it, and no verdict yet")
+    sluis("verification", "open", pair[0])
+    sluis("verification", "decide", pair[0], "confirmed", "--reason", "plays the part")
+    sluis("verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml")
+    failures = check("verdicts after one reviewer", len(verdicts()), 0)
+
+    step("A second, different reviewer opens it too and confirms")
+    sluis("verification", "decide", pair[0], "confirmed", "--keys", "keys/reviewer-2")
+    return failures
+
+
+def report_desk(pair: list[str]) -> int:
+    """The report desk fetches the verdict, the vault names the account to it, a draft follows."""
+    step("The report desk fetches the verdict; the vault writes who it is into its folder")
+    sluis("verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml")
+    failures = check("verdicts after two reviewers", len(verdicts()), 1)
+    sluis("vault", "identify", "verdicts.jsonl")
+    files = sorted(path.name for path in Path("identities").iterdir())
+    failures += check("identities in the desk's folder", len(files), 1)
+    who = json.loads(Path("identities", f"{pair[0]}.json").read_text())
+    out.print(f"the desk now knows: item {who['item_id']} of account {who['account_id']}")
+    failures += check("the account is the one with two hits", who["account_id"], "user-with-two")
+    sluis("vault", "identify", "verdicts.jsonl")
+    sluis("vault", "register", "--register", "vault-register.sqlite3")
+
+    step("The report desk drafts the report; a person completes, signs and sends it")
+    sluis("reports", "draft", pair[0], "--verdicts", "verdicts.jsonl", "--order", "order.yaml")
+    drafted = json.loads(Path("reports", f"{pair[0]}.json").read_text())
+    failures += check(
+        "urgency is left to a person", drafted["urgency"]["urgent_action_required"], None
+    )
+    failures += check("the draft's account", drafted["user"]["account_id"], "user-with-two")
+    return failures
+
+
+def rejection(candidates: list[dict[str, str]], report: dict[str, object]) -> int:
+    """A false positive: rejected, refused by the vault, explained, and not sent again."""
+    step("A false positive: rejected by one reviewer, and the vault opens nothing for it")
+    benign = next(c["candidate_id"] for c in candidates if c["kind"] == "known")
+    sluis("verification", "decide", benign, "rejected", "--reason", "a cat, benign")
+    sluis("verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml")
+    refused = ("vault", "identify", "verdicts.jsonl", "--candidate", benign)
+    failures = check("identify ends with", sluis(*refused, expected=4), 4)
+    failures += check("identities in the desk's folder", len(list(Path("identities").iterdir())), 1)
+
+    step("A complaint about it is answered: what matched, who decided, when; no content")
+    sluis("verification", "explain", benign, "--reference", "C-2026/1")
+
+    step("A scan that is given the verdicts does not send the rejected pair again")
+    scan("run-3", "--suppress", "verdicts.jsonl")
+    before = Tally.from_json(report["tally"])  # type: ignore[arg-type]
+    after = Tally.from_json(json.loads(Path("run-3/report.json").read_text())["tally"])
+    failures += check("skipped: rejected_before", after.skipped["rejected_before"], 1)
+    return failures + check("candidates", after.candidate, before.candidate - 1)
+
+
+def verdicts() -> list[str]:
+    """The lines of the report desk's file of verdicts."""
+    path = Path("verdicts.jsonl")
+    return path.read_text().splitlines() if path.exists() else []
 
 
 # --- the parties ----------------------------------------------------------------------------
@@ -148,37 +229,30 @@ def write_order() -> None:
 
 
 @contextlib.contextmanager
-def verification() -> Iterator[str]:
-    """A verification service on a free port, stopped at the end."""
-    command = [
-        "verification",
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--store",
-        "verification.sqlite3",
-    ]
+def served(what: str, *options: str) -> Iterator[str]:
+    """A party's service on a free port, stopped at the end; its address."""
+    command = [what, "serve", "--order", "order.yaml", "--listen", "127.0.0.1:0", *options]
     show(command)
     process = subprocess.Popen([SLUIS, *command], stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""
         out.print(line.strip())
         if " serves on " not in line:
-            sys.exit("the verification service did not start")
-        yield line.split(" serves on ")[1].split(",")[0]
+            sys.exit(f"{what} did not start")
+        yield line.split(" serves on ")[1].strip()
     finally:
         process.terminate()
         process.wait(20)
 
 
-def scan(run: str) -> None:
+def scan(run: str, *options: str) -> None:
     """Scan the uploads into a run folder."""
     sets = [
         part
         for name in ("known", "exact", "new", "urls")
         for part in ("--indicators", f"sets/{name}")
     ]
-    sluis("scan", "uploads.csv", "--order", "order.yaml", *sets, "--run-dir", run)
+    sluis("scan", "uploads.csv", "--order", "order.yaml", *sets, *options, "--run-dir", run)
 
 
 def opened_candidates(state: str = "all") -> list[dict[str, str]]:
@@ -244,26 +318,70 @@ def check_classes(
     return wrong
 
 
-def check_groups(candidates: list[dict[str, str]]) -> int:
-    """Candidates on new material come in opened groups, of one account each."""
+def check_held() -> int:
+    """Play a thief of verification's database who holds the reviewers' key as well."""
+    database = sqlite3.connect("verification.sqlite3")
+    single, pair = (
+        [
+            message
+            for (message,) in database.execute(
+                "SELECT waiting FROM candidate WHERE state = ? AND waiting IS NOT NULL", (state,)
+            )
+        ]
+        for state in ("held", "released")
+    )
+    database.close()
+    verifier = keys.verifier_private_key(Path("keys/reviewer-1"))
+    opened = 0
+    for record in single:
+        candidate = candidate_pb2.Candidate.FromString(record)
+        subject = wire.subject_of(candidate)
+        with contextlib.suppress(vouchers.Unsealable):
+            vouchers.open_direct(
+                verifier, subject.context, subject.hit_day, subject.candidate_id,
+                candidate.threshold.ciphertext,
+            )  # fmt: skip
+            opened += 1
+    out.print(
+        "one account, one listed picture, uploaded twice: two sealed records, one hit. A thief has "
+        "the database and the reviewers' key, and tries to open them:"
+    )
+    failures = check("sealed records", len(single), 2)
+    failures += check("opened with the reviewers' key", opened, 0)
+    failures += check("opened by putting their shares together", _opened(single), 0)
+    return failures + check("the same tried on the other account's two hits", _opened(pair), 2)
+
+
+def _opened(records: list[bytes]) -> int:
+    """How many records their own shares open."""
+    found = release(records)
+    return len(found.messages) if found else 0
+
+
+def check_groups(candidates: list[dict[str, str]]) -> tuple[list[str], int]:
+    """Candidates on new material come in opened groups, of one account each; the open group."""
     groups = defaultdict(list)
     for candidate in candidates:
         if candidate["kind"] == "new":
-            groups[candidate.get("opened_with", "")].append(item_of(candidate))
-    for reference, items in groups.items():
-        out.print(f"opened together as {reference[:8]}…: {', '.join(sorted(items))}")
-    opened = sorted(groups.values(), key=len)
-    return check("hits in the one open group", len(opened[-1]) if opened else 0, 2)
+            groups[candidate.get("opened_with", "")].append(candidate)
+    for reference, members in groups.items():
+        items = sorted(item_of(member) for member in members)
+        out.print(f"opened together as {reference[:8]}…: {', '.join(items)}")
+    opened = max(groups.values(), key=len, default=[])
+    failures = check("open groups", len(groups), 1) + check("hits in it", len(opened), 2)
+    return [member["candidate_id"] for member in opened], failures
 
 
 def item_of(candidate: dict[str, str]) -> str:
-    """The provider's vault at work: an opaque token -> the item (here without a verdict)."""
+    """For the demo's own checks: an opaque token -> the item, with the provider's token key."""
     context = keys.order_context(REFERENCE, Policy(group_by="account"))
     token = base64.b64decode(candidate["content_token"])
-    return vouchers.open_token(keys.token_key(Path("keys/provider")), "content", context, token)
+    name = bytes.fromhex(candidate["candidate_id"])
+    key = keys.token_key(Path("keys/provider"))
+    return vouchers.open_token(key, "content", context, name, token)
 
 
-def check(what: str, seen: int, expected: int) -> int:
+def check(what: str, seen: object, expected: object) -> int:
     """Print a check; 1 if it does not hold."""
     held = seen == expected
     out.print(f"{what}: {seen}" + ("  [green]ok[/]" if held else f"  [red]NO, not {expected}[/]"))
@@ -285,12 +403,14 @@ def show(command: list[str]) -> None:
     out.print(f"[dim]$ sluis {words}[/]", soft_wrap=True)
 
 
-def sluis(*command: str) -> None:
-    """Run a command of ours, shown; stop the demo if it fails."""
+def sluis(*command: str, expected: int = 0) -> int:
+    """Run a command of ours, shown; stop the demo if it ends otherwise than expected."""
     show(list(command))
     sys.stdout.flush()
-    if subprocess.run([SLUIS, *command], check=False).returncode != 0:
-        sys.exit(f"`sluis {' '.join(command[:2])}` failed")
+    status = subprocess.run([SLUIS, *command], check=False).returncode
+    if status != expected:
+        sys.exit(f"`sluis {' '.join(command[:2])}` ended with {status}, not {expected}")
+    return status
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from matchers.errors import (
     SetExpired,
 )
 from matchers.files import write_json
-from matchers.hamming import HammingIndex
+from matchers.hamming import BackendName, HammingIndex
 from matchers.indicators import manifest as on_disk
 from matchers.indicators.manifest import Manifest
 
@@ -67,6 +67,7 @@ def load(
     *,
     today: dt.date,
     index_folder: Path | None = None,
+    backend: BackendName = "auto",
 ) -> IndicatorSet:
     """Verify a set and make it ready for lookup.
 
@@ -76,6 +77,7 @@ def load(
         today: the day on which it is to be used.
         index_folder: where built radius indexes are kept, named after the data they were built
             from, so that every worker of a machine maps the same file. None: built in memory.
+        backend: of the radius index, as for `HammingIndex.build`.
 
     Raises:
         IndicatorSetError: one of its kinds: unsigned, altered, expired, not yet in force.
@@ -88,7 +90,7 @@ def load(
     ids = table["indicator_id"].combine_chunks()
     clusters = table["cluster"].combine_chunks() if manifest.kind == "new" else None
     if manifest.algorithm == "pdq":
-        index = _radius_index(values, manifest, index_folder)
+        index = _radius_index(values, manifest, index_folder, backend)
         return IndicatorSet(manifest, ids, index, None, clusters)
     return IndicatorSet(manifest, ids, None, DigestIndex(values), clusters)
 
@@ -179,16 +181,19 @@ def _matrix(column: pa.ChunkedArray, length: int) -> npt.NDArray[np.uint8]:
 
 
 def _radius_index(
-    values: npt.NDArray[np.uint8], manifest: Manifest, index_folder: Path | None
+    values: npt.NDArray[np.uint8],
+    manifest: Manifest,
+    index_folder: Path | None,
+    backend: BackendName,
 ) -> HammingIndex:
     if index_folder is None:
-        return HammingIndex.build(values)
-    place = index_folder / manifest.data_sha256
+        return HammingIndex.build(values, backend)
+    place = index_folder / (manifest.data_sha256 + ("-faiss" if backend == "faiss" else ""))
     with contextlib.suppress(IndexFormatError):
         kept = HammingIndex.open(place)
         if kept.holds(values):  # the signature covers the values, not the index
             return kept
-    index = HammingIndex.build(values)
+    index = HammingIndex.build(values, backend)
     # Damaged, of an older format or of other codes. Whoever has it open keeps what it has mapped.
     shutil.rmtree(place, ignore_errors=True)
     with contextlib.suppress(FileExistsError):

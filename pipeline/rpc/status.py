@@ -7,15 +7,17 @@ import grpc
 from pipeline.errors import VerificationRefused, VerificationUnreachable
 
 
-def wrapped(error: grpc.RpcError, address: str) -> VerificationUnreachable | VerificationRefused:
-    """The error to raise for a failed call to a verification service at `address`."""
+def wrapped(
+    error: grpc.RpcError, address: str, party: str = "verification"
+) -> VerificationUnreachable | VerificationRefused:
+    """The error to raise for a failed call to a party's service at `address`."""
     code = error.code()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return VerificationUnreachable(
-            f"verification at {address} cannot be reached ({code.name.lower()}): check that it "
+            f"{party} at {address} cannot be reached ({code.name.lower()}): check that it "
             "runs, the address, and that both sides' certificates come from the same authority, "
             "are in date and name that address"
         )
     return VerificationRefused(
-        f"verification at {address} said no ({code.name.lower()}): {error.details()}"
+        f"{party} at {address} said no ({code.name.lower()}): {error.details()}"
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -117,28 +117,46 @@ class Identity:
 class RoleInterceptor(grpc.aio.ServerInterceptor):
     """Lets a call through only if the caller's certificate has a role that may make it."""
 
-    def __init__(self, allowed: dict[str, frozenset[str]]) -> None:
+    def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
         """Map full method names (/package.Service/Method) to roles; all else is denied."""
         self._allowed = allowed
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap the method's handler with the check. Only unary methods are served."""
+        """Wrap the method's handler with the check."""
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None:
             return None
         roles = self._allowed.get(details.method, frozenset())
 
-        async def checked(request: Any, context: Any) -> Any:
+        async def check(context: Any) -> None:
             if peer_role(context) not in roles:
                 await context.abort(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"this certificate's role may not call {details.method}",
                 )
+
+        async def answer(request: Any, context: Any) -> Any:
+            await check(context)
             return await handler.unary_unary(request, context)
 
-        return grpc.unary_unary_rpc_method_handler(
-            checked, handler.request_deserializer, handler.response_serializer
-        )
+        async def stream(request: Any, context: Any) -> Any:
+            await check(context)
+            async for message in (handler.unary_stream or handler.stream_stream)(request, context):
+                yield message
+
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                answer, handler.request_deserializer, handler.response_serializer
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+        if handler.stream_stream is not None:
+            return grpc.stream_stream_rpc_method_handler(
+                stream, handler.request_deserializer, handler.response_serializer
+            )
+        return None  # no other kind of method is served
 
 
 def peer_name(context: Any) -> str:

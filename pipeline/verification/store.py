@@ -1,442 +1,493 @@
-"""Candidates and verdicts on disk: SQLite in WAL mode with synchronous = FULL.
+"""Candidates, durable: what is kept, and when what waits is released.
 
-One writer thread commits whole groups of batches, so that many callers share one fsync; a result
-is handed out only after the commit that made it durable. Readers have their own connections.
+The state of a waiting candidate follows from the candidates of its group alone, not from the order
+or the number of their deliveries: each delivery adds to sets (candidates, points of a group's
+lines), and the group is then settled from what the sets hold, in the same transaction.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
+import hashlib
 import queue
 import secrets
-import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pipeline.errors import SluisError
-from pipeline.verification.release import release
+from pipeline.verdicts import RELEASED
+from pipeline.verification import audit
+from pipeline.verification.database import (
+    Connection,
+    Database,
+    StoreFault,
+    StoreRefused,
+    Transaction,
+    marks,
+)
+from pipeline.verification.postgres import SCHEMES, PostgresDatabase
+from pipeline.verification.release import contested, release
+from pipeline.verification.sqlite import SqliteDatabase
+from pipeline.verification.writer import Writer
 
 HELD, QUARANTINED = "held", "quarantined"
-RELEASED, CONFIRMED, REJECTED = "released", "confirmed", "rejected"
+"""States of a candidate that waits; those of one that is released follow from decisions."""
 
-_SCHEMA_VERSION: Final = 2
-_SCHEMA: Final = """
-CREATE TABLE candidate (
-  sequence        INTEGER UNIQUE,    -- given on release: what waits leaves no gap to be seen
-  candidate_id    BLOB NOT NULL UNIQUE CHECK (length(candidate_id) = 16),
-  message         BLOB NOT NULL,     -- the sealed Candidate as it arrived
-  released        BLOB,              -- the same with a direct seal, once its group is open
-  group_tag       BLOB,              -- of a threshold seal
-  state           TEXT NOT NULL
-    CHECK (state IN ('held', 'quarantined', 'released', 'confirmed', 'rejected')),
-  received_at     INTEGER NOT NULL   -- seconds since 1970
-) STRICT;
-CREATE INDEX candidate_by_state ON candidate (state, sequence);
-CREATE INDEX candidate_by_group ON candidate (group_tag) WHERE group_tag IS NOT NULL;
-CREATE TABLE share (
-  group_tag       BLOB NOT NULL,
-  stream          TEXT NOT NULL,
-  x               BLOB NOT NULL,
-  y               BLOB NOT NULL,
-  PRIMARY KEY (group_tag, stream, x)  -- a repeat never counts twice
-) STRICT, WITHOUT ROWID;
-CREATE TABLE hit_group (
-  group_tag       BLOB PRIMARY KEY,
-  group_ref       BLOB NOT NULL UNIQUE,  -- random: what reviewers see in the tag's place
-  opened_at       INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE verdict (
-  candidate_id    BLOB PRIMARY KEY REFERENCES candidate (candidate_id),
-  value           TEXT NOT NULL CHECK (value IN ('confirmed', 'rejected')),
-  reviewer        TEXT NOT NULL,     -- certified URI
-  reason          TEXT NOT NULL,
-  decided_at      INTEGER NOT NULL
-) STRICT;
-CREATE TRIGGER verdict_stands BEFORE UPDATE ON verdict
-  BEGIN SELECT RAISE(ABORT, 'a verdict is never changed'); END;
-CREATE TRIGGER verdict_is_first BEFORE INSERT ON verdict
-  WHEN EXISTS (SELECT 1 FROM verdict WHERE candidate_id = NEW.candidate_id)
-  BEGIN SELECT RAISE(ABORT, 'a verdict is never replaced'); END;
-CREATE TRIGGER verdict_stays BEFORE DELETE ON verdict
-  BEGIN SELECT RAISE(ABORT, 'a verdict is never removed'); END;
-"""
-_MOST_JOBS: Final = 64  # waiting batches; a full queue makes callers wait
-_GROUP: Final = 16  # batches in one commit
-_OPENED_BEFORE: Final = 64  # released candidates looked at to open their group again
+ADDED, REPEATED = "added", "repeated"
+CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
+"""What became of a candidate that arrived."""
+
+MOST_RETENTION_DAYS: Final = 365
+"""Twelve months, the longest the proposal allows."""
+
+_SECONDS_A_DAY: Final = 86_400
+_IDLE_READERS: Final = 8
 
 T = TypeVar("T")
-
-
-class StoreRefused(SluisError):  # noqa: N818 - reads as the outcome it is
-    """The store's file cannot be used."""
-
-    exit_status = 2
 
 
 class NotFound(SluisError):  # noqa: N818
     """There is no such candidate."""
 
 
-class AlreadyDecided(SluisError):  # noqa: N818
-    """Another verdict stands."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A person's decision."""
-
-    value: str
-    reviewer: str
-    reason: str
-    decided_at: int
-
-
 @dataclass(frozen=True)
 class Stored:
     """A candidate as it is kept."""
 
+    candidate_id: bytes
     sequence: int
     message: bytes
     state: str
     received_at: int
-    verdict: Verdict | None
     group_ref: bytes = b""
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A candidate that waits for a second hit of its group.
+class Arrival:
+    """A candidate that came in.
 
     Attributes:
         candidate_id: its id.
         message: serialized, as it arrived.
-        group_tag: its group.
-        shares: (stream, x, y) of each of its shares.
+        order_id: of its order.
+        epoch: of that order.
+        hit_day: days since 1970.
+        group_tag: its group, if it waits for a second hit; empty if it is released at once.
+        shares: of one that waits, (stream, x, y) of each.
     """
 
     candidate_id: bytes
     message: bytes
-    group_tag: bytes
-    shares: tuple[tuple[str, bytes, bytes], ...]
+    order_id: bytes
+    epoch: int
+    hit_day: int
+    group_tag: bytes = b""
+    shares: tuple[tuple[str, bytes, bytes], ...] = ()
 
 
-ADDED, REPEATED, CONFLICT = "added", "repeated", "conflict"
-"""What became of a waiting candidate."""
+def open_store(
+    where: str | Path,
+    *,
+    clock: Callable[[], float] = time.time,
+    retention_days: int = MOST_RETENTION_DAYS,
+    may_make: bool = True,
+) -> Store:
+    """Open or make a store.
+
+    Args:
+        where: a file (SQLite), or postgresql://USER@HOST/DATABASE.
+        clock: seconds since 1970.
+        retention_days: how long a hit that waits is kept after its day, and a released one after
+            its release.
+        may_make: whether to make one where there is none.
+
+    Raises:
+        StoreRefused: not ours, of another version, or not reachable.
+    """
+    if not 1 <= retention_days <= MOST_RETENTION_DAYS:
+        raise StoreRefused(
+            f"retention of {retention_days} days: at least 1 and at most {MOST_RETENTION_DAYS}"
+        )
+    text = str(where)
+    database: Database = (
+        PostgresDatabase(text) if text.startswith(SCHEMES) else SqliteDatabase(Path(where))
+    )
+    database.prepare(may_make=may_make)
+    return Store(database, clock, retention_days)
 
 
 class Store:
     """The verification service's database."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open or make the database at `path`.
+    def __init__(self, database: Database, clock: Callable[[], float], retention_days: int) -> None:
+        """Start the writer on a prepared database; see `open_store`."""
+        self._database = database
+        self._clock = clock
+        self._retention_days = retention_days
+        self._writer = Writer(database)
+        self._idle: queue.LifoQueue[Connection] = queue.LifoQueue()
+
+    @property
+    def name(self) -> str:
+        """For messages; holds no password."""
+        return self._database.name
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether candidates can still be kept."""
+        return self._writer.is_alive
+
+    def now(self) -> int:
+        """Seconds since 1970, by the store's clock."""
+        return int(self._clock())
+
+    def today(self) -> int:
+        """Days since 1970, by the store's clock."""
+        return self.now() // _SECONDS_A_DAY
+
+    def purge(self) -> None:
+        """Let what was deleted leave the database's files, as far as the database can.
 
         Raises:
-            StoreRefused: not ours, or of another version.
+            StoreFault: the database does not answer.
         """
-        self._path = path
-        self._clock = clock
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with contextlib.suppress(OSError):  # SQLite's own files take over the mode of this one
-            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        connection = self._connect()
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-            if version == 0 and tables == 0:
-                connection.executescript(
-                    f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-                )
-            elif version != _SCHEMA_VERSION:
-                raise StoreRefused(
-                    f"{path} is a database of something else, or of schema version {version}; "
-                    f"this version reads {_SCHEMA_VERSION}"
-                )
-        except sqlite3.DatabaseError as error:
-            raise StoreRefused(f"{path} is not a store of Sluis: {error}") from error
-        finally:
-            connection.close()
-        self._jobs: queue.Queue[_Job | None] = queue.Queue(_MOST_JOBS)
-        self._writer = threading.Thread(
-            target=self._write, args=(self._connect(),), name="store-writer", daemon=True
-        )
-        self._writer.start()
+        with self.read() as connection:
+            connection.purge()
 
     def close(self) -> None:
-        """Finish what waits and stop the writer."""
-        self._jobs.put(None)
-        self._writer.join()
+        """Finish what waits, stop the writer, close connections."""
+        self._writer.close()
+        self._close_idle()
 
-    # --- writes ---------------------------------------------------------------------------
+    def submit(self, work: Callable[[Transaction], T]) -> Future[T]:
+        """Run `work` in the writer's transaction; its result comes once it is durable.
 
-    def add(self, candidates: Sequence[tuple[bytes, bytes]]) -> Future[list[bool]]:
-        """Keep released candidates.
+        A job that raises is undone alone, and its future raises the same.
 
-        Args:
-            candidates: (candidate_id, message); the first message of an id wins, but for one that
-                waits: a user has notified that item since, which releases it.
-
-        Returns:
-            For each whether it is new; resolved once durable.
+        Raises:
+            StoreFault: the store is closed.
         """
+        return self._writer.submit(work)
 
-        def work(connection: sqlite3.Connection) -> list[bool]:
-            now = int(self._clock())
-            return [
-                connection.execute(
-                    _INSERT_RELEASED, (candidate_id, message, RELEASED, now)
-                ).rowcount
-                == 1
-                for candidate_id, message in candidates
-            ]
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection to read with.
 
-        return self._submit(work)
-
-    def add_waiting(self, waiting: Sequence[Waiting]) -> Future[list[str]]:
-        """Keep candidates that wait; whatever can be opened with them is released at once.
-
-        Returns:
-            For each `ADDED`, `REPEATED` or `CONFLICT` (another y for the same x: quarantined);
-            resolved once durable.
+        Raises:
+            StoreFault: the database does not answer.
         """
-
-        def work(connection: sqlite3.Connection) -> list[str]:
-            now = int(self._clock())
-            outcomes = [_add_waiting(connection, one, now) for one in waiting]
-            groups = {
-                one.group_tag
-                for one, outcome in zip(waiting, outcomes, strict=True)
-                if outcome == ADDED
-            }
-            for tag in sorted(groups):
-                _open_group(connection, tag, now)
-            return outcomes
-
-        return self._submit(work)
-
-    def decide(self, candidate_id: bytes, value: str, reviewer: str, reason: str) -> Future[Stored]:
-        """Record a verdict, once; the same one by the same reviewer again changes nothing.
-
-        The future fails with `NotFound` or `AlreadyDecided`.
-        """
-
-        def work(connection: sqlite3.Connection) -> Stored:
-            before = _one(connection, candidate_id)
-            if before.verdict is not None:
-                if (before.verdict.value, before.verdict.reviewer) == (value, reviewer):
-                    return before
-                raise AlreadyDecided(
-                    f"already {before.verdict.value} by {before.verdict.reviewer}; a verdict is "
-                    "never changed"
-                )
-            connection.execute(
-                "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
-                (candidate_id, value, reviewer, reason, int(self._clock())),
-            )
-            connection.execute(
-                "UPDATE candidate SET state = ? WHERE candidate_id = ?", (value, candidate_id)
-            )
-            return _one(connection, candidate_id)
-
-        return self._submit(work)
-
-    def _submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
-        future: Future[T] = Future()
-        if not self._writer.is_alive():
-            raise StoreRefused(f"{self._path}: the store is closed")
-        self._jobs.put(_Job(work, future))
-        return future
-
-    def _write(self, connection: sqlite3.Connection) -> None:
-        running = True
-        while running:
-            jobs: list[_Job] = []
-            job = self._jobs.get()
-            while job is not None:
-                jobs.append(job)
-                if len(jobs) == _GROUP or self._jobs.empty():
-                    break
-                job = self._jobs.get()
-            running = job is not None
-            self._commit(connection, jobs)
-        connection.close()
-
-    @staticmethod
-    def _commit(connection: sqlite3.Connection, jobs: list[_Job]) -> None:
-        """Run the jobs in one transaction; a job that fails is undone alone."""
-        # A caller whose deadline has passed has cancelled its future: nobody waits for that job.
-        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-        finished: list[tuple[_Job, object, BaseException | None]] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for job in jobs:
-                connection.execute("SAVEPOINT job")
-                try:
-                    finished.append((job, job.work(connection), None))
-                except Exception as error:  # noqa: BLE001 - handed to the caller below
-                    connection.execute("ROLLBACK TO job")
-                    finished.append((job, None, error))
-                connection.execute("RELEASE job")
-            connection.execute("COMMIT")
-        except BaseException as error:  # noqa: BLE001 - every waiting caller must hear of it
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            finished = [(job, None, error) for job in jobs]
-        for job, result, fault in finished:
-            if fault is None:
-                job.future.set_result(result)
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = self._database.connect()
+        broken = False
+        try:
+            yield connection
+        except StoreFault:
+            broken = True  # and so may be those that lie idle: a server that restarted drops all
+            self._close_idle()
+            raise
+        finally:
+            if broken or self._idle.qsize() >= _IDLE_READERS:
+                connection.close()
             else:
-                job.future.set_exception(fault)
+                self._idle.put(connection)
 
-    # --- reads ----------------------------------------------------------------------------
+    def _close_idle(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
+
+    # --- candidates -----------------------------------------------------------------------
+
+    def add(self, arrivals: Sequence[Arrival]) -> Future[list[str]]:
+        """Keep candidates; whatever can be opened with them is released at once.
+
+        The first message of an id wins. An id may come with both kinds of seal: a user has
+        notified an item that waits, or that waits again elsewhere; then both are kept.
+
+        Returns:
+            For each `ADDED`, `REPEATED`, `CONFLICT` (the same x as another with another y),
+            `ALTERED` (not what was sealed: seen once its group is open), `EXPIRED` (waits, and
+            its retention is over) or `CLOSED` (the key of its epoch is destroyed); resolved once
+            durable.
+        """
+
+        def work(transaction: Transaction) -> list[str]:
+            return _Intake(transaction, self.now(), self._retention_days).add(arrivals)
+
+        return self.submit(work)
+
+    def known(self, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+        """Which seals are durably kept of each id: True for a threshold seal, False for a direct.
+
+        What is known stays known, so a repeat can be answered without asking the writer.
+        """
+        with self.read() as connection:
+            return _seals(connection, ids)
 
     def get(self, candidate_id: bytes) -> Stored:
-        """One candidate.
+        """One released candidate.
 
         Raises:
             NotFound: there is none.
         """
-        connection = self._connect()
-        try:
-            return _one(connection, candidate_id)
-        finally:
-            connection.close()
+        with self.read() as connection:
+            return one_released(connection, candidate_id)
 
     def page(self, after: int, size: int, state: str | None) -> tuple[list[Stored], int]:
         """Up to `size` released candidates after a sequence, and how many are in that state."""
-        connection = self._connect()
-        try:
-            condition = _VISIBLE if state is None else f"{_VISIBLE} AND state = :state"
-            values = {"after": after, "size": size, "state": state}
+        condition, values = ("state = ?", (state,)) if state else (_VISIBLE, ())
+        with self.read() as connection:
             rows = connection.execute(
-                f"{_SELECT} WHERE {condition} AND sequence > :after ORDER BY sequence LIMIT :size",
-                values,
+                f"{_SELECT} WHERE {condition} AND sequence > ? ORDER BY sequence LIMIT ?",
+                (*values, after, size),
             ).fetchall()
-            total = connection.execute(
-                f"SELECT count(*) FROM candidate WHERE {condition}",  # noqa: S608 - a constant
+            (total,) = connection.execute(
+                f"SELECT count(*) FROM candidate WHERE {condition} AND sequence IS NOT NULL",
                 values,
-            ).fetchone()[0]
-            return [_stored(row) for row in rows], total
-        finally:
-            connection.close()
+            ).fetchone()
+        return [_stored(row) for row in rows], total
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = None
-        try:
-            connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=10
+
+class _Intake:
+    """One batch of arrivals, in the writer's transaction."""
+
+    def __init__(self, transaction: Transaction, now: int, retention_days: int) -> None:
+        self._transaction = transaction
+        self._now = now
+        self._retention_days = retention_days
+        self._today = now // _SECONDS_A_DAY
+        (last,) = transaction.execute("SELECT max(sequence) FROM candidate").fetchone()
+        self._sequence = last or 0
+
+    def add(self, arrivals: Sequence[Arrival]) -> list[str]:
+        """Keep what is new, settle the groups it belongs to, say what became of each."""
+        filled = _seals(self._transaction, [one.candidate_id for one in arrivals])
+        closed = closed_epochs(self._transaction)
+        outcomes = []
+        rows: list[tuple[Any, ...]] = []
+        joining: list[Arrival] = []
+        waiting: list[Arrival] = []
+        for one in arrivals:
+            seals = filled.get(one.candidate_id, frozenset())
+            seal = bool(one.group_tag)
+            if seal in seals:
+                outcomes.append(REPEATED)
+                continue
+            if (one.order_id, one.epoch) in closed:
+                outcomes.append(CLOSED)
+                continue
+            if one.group_tag and one.hit_day + self._retention_days < self._today:
+                outcomes.append(EXPIRED)
+                continue
+            if seals:
+                joining.append(one)
+            else:
+                rows.append(self._row(one))
+            if one.group_tag:
+                waiting.append(one)
+            filled[one.candidate_id] = seals | {seal}
+            outcomes.append(ADDED)
+        if rows:
+            self._transaction.executemany(_INSERT, rows)
+        for one in joining:
+            self._join(one)
+        points = [(one.group_tag, *share) for one in waiting for share in one.shares]
+        if points:
+            self._transaction.executemany(
+                "INSERT INTO share VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", points
             )
-            for pragma in (
-                "journal_mode = WAL",
-                "synchronous = FULL",
-                "foreign_keys = ON",
-                "secure_delete = ON",
-                "trusted_schema = OFF",
-            ):
-                connection.execute(f"PRAGMA {pragma}")
-        except sqlite3.DatabaseError as error:
-            if connection is not None:
-                connection.close()
-            raise StoreRefused(f"{self._path} is not a store of Sluis: {error}") from error
-        return connection
+        aside = self._settle(waiting)
+        outcomes = [
+            aside.get(one.candidate_id, ADDED) if outcome == ADDED and one.group_tag else outcome
+            for one, outcome in zip(arrivals, outcomes, strict=True)
+        ]
+        self._note(arrivals, outcomes)
+        return outcomes
+
+    def _row(self, one: Arrival) -> tuple[Any, ...]:
+        known = (one.candidate_id, one.order_id, one.epoch, self._now)
+        if one.group_tag:
+            day = one.hit_day + self._retention_days
+            return (*known, None, HELD, one.group_tag, one.message, None, day)
+        self._sequence += 1
+        day = self._today + self._retention_days
+        return (*known, self._sequence, RELEASED, None, None, one.message, day)
+
+    def _join(self, one: Arrival) -> None:
+        """Add a second seal to a candidate that has one."""
+        if one.group_tag:
+            self._transaction.execute(
+                "UPDATE candidate SET group_tag = ?, waiting = ? WHERE candidate_id = ?",
+                (one.group_tag, one.message, one.candidate_id),
+            )
+        else:
+            self._release(one.candidate_id, one.message)
+
+    def _release(self, candidate_id: bytes, message: bytes) -> bool:
+        changed = self._transaction.execute(
+            "UPDATE candidate SET sequence = ?, state = 'released', released = ?, "
+            "delete_after = ? WHERE candidate_id = ? AND state IN ('held', 'quarantined')",
+            (self._sequence + 1, message, self._today + self._retention_days, candidate_id),
+        ).rowcount
+        self._sequence += changed
+        return changed == 1
+
+    def _settle(self, newcomers: Sequence[Arrival]) -> dict[bytes, str]:
+        """Release or put aside what the newcomers decide; says which ids are put aside, and why."""
+        by_tag: dict[bytes, list[Arrival]] = {}
+        for one in newcomers:
+            by_tag.setdefault(one.group_tag, []).append(one)
+        if not by_tag:
+            return {}
+        tags = sorted(by_tag)
+        pairs = {
+            tag: (one, two)
+            for tag, one, two in self._transaction.execute(
+                "SELECT group_tag, one, two FROM hit_group "
+                f"WHERE group_tag IN ({marks(len(tags))})",
+                tags,
+            ).fetchall()
+        }
+        points: dict[bytes, list[tuple[int, int]]] = {}
+        for tag, xs, ys in self._transaction.execute(
+            "SELECT group_tag, count(DISTINCT x), count(*) FROM share "
+            f"WHERE group_tag IN ({marks(len(tags))}) GROUP BY group_tag, stream",
+            tags,
+        ).fetchall():
+            points.setdefault(tag, []).append((xs, ys))
+        aside: dict[bytes, str] = {}
+        for tag in tags:
+            may_open = sum(xs > 1 for xs, _ in points[tag]) > 1
+            is_contested = any(ys > xs for xs, ys in points[tag])
+            if may_open and self._open(tag, pairs.get(tag), by_tag[tag], aside):
+                continue
+            if is_contested:
+                for candidate_id in contested(self._group(tag)):
+                    self._put_aside(candidate_id)
+                    aside[candidate_id] = CONFLICT
+        return aside
+
+    def _open(
+        self,
+        tag: bytes,
+        pair: tuple[bytes, bytes] | None,
+        newcomers: Sequence[Arrival],
+        aside: dict[bytes, str],
+    ) -> bool:
+        """Open a group, or open it again for its newcomers; False if it does not open."""
+        messages = self._waiting(pair) if pair else []
+        if len(messages) == 2:
+            known = {*pair} if pair else set()
+            messages += [one.message for one in newcomers if one.candidate_id not in known]
+        else:
+            messages = self._group(tag)
+        opened = release(messages)
+        if opened is None:
+            return False
+        self._transaction.execute(
+            "INSERT INTO hit_group VALUES (?, ?, ?, ?, ?) ON CONFLICT (group_tag) DO UPDATE "
+            "SET one = excluded.one, two = excluded.two",
+            (tag, secrets.token_bytes(16), *opened.pair, self._now),
+        )
+        released = [
+            candidate_id.hex()
+            for candidate_id, message in opened.messages.items()
+            if self._release(candidate_id, message)
+        ]
+        if released:
+            audit.append(self._transaction, "release", {"candidates": released}, self._now)
+        for candidate_id in opened.bad:
+            self._put_aside(candidate_id)
+            aside[candidate_id] = ALTERED
+        return True
+
+    def _waiting(self, ids: Sequence[bytes]) -> list[bytes]:
+        rows = self._transaction.execute(
+            "SELECT waiting FROM candidate "
+            f"WHERE candidate_id IN ({marks(len(ids))}) AND waiting IS NOT NULL",
+            ids,
+        ).fetchall()
+        return [message for (message,) in rows]
+
+    def _group(self, tag: bytes) -> list[bytes]:
+        rows = self._transaction.execute(
+            "SELECT waiting FROM candidate WHERE group_tag = ? AND waiting IS NOT NULL "
+            "ORDER BY candidate_id",
+            (tag,),
+        ).fetchall()
+        return [message for (message,) in rows]
+
+    def _put_aside(self, candidate_id: bytes) -> None:
+        changed = self._transaction.execute(
+            "UPDATE candidate SET state = 'quarantined' WHERE candidate_id = ? AND state = 'held'",
+            (candidate_id,),
+        ).rowcount
+        if changed:
+            audit.append(
+                self._transaction, "quarantine", {"candidate": candidate_id.hex()}, self._now
+            )
+
+    def _note(self, arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> None:
+        """One link for the batch, if it changed anything: counts, and a digest of its new ids."""
+        counts = Counter(outcomes)
+        kept = [
+            one.candidate_id
+            for one, outcome in zip(arrivals, outcomes, strict=True)
+            if outcome in (ADDED, CONFLICT, ALTERED)
+        ]
+        if kept:
+            digest = hashlib.sha256(b"".join(sorted(kept))).hexdigest()
+            audit.append(self._transaction, "batch", {**counts, "ids_sha256": digest}, self._now)
 
 
-@dataclass(frozen=True)
-class _Job:
-    work: Callable[[sqlite3.Connection], object]
-    future: Future  # type: ignore[type-arg]
-
-
+_WAITS: Final = frozenset({True})
+_DIRECT: Final = frozenset({False})
+_INSERT: Final = (
+    "INSERT INTO candidate (candidate_id, order_id, epoch, received_at, sequence, state, "
+    "group_tag, waiting, released, delete_after) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
 _SELECT: Final = (
-    "SELECT sequence, coalesce(released, message), state, received_at, value, reviewer, reason, "
-    "decided_at, group_ref FROM candidate LEFT JOIN verdict USING (candidate_id) "
-    "LEFT JOIN hit_group USING (group_tag)"
-)
-_NEXT: Final = "(SELECT coalesce(max(sequence), 0) + 1 FROM candidate)"
-_INSERT_RELEASED: Final = (
-    "INSERT INTO candidate (sequence, candidate_id, message, state, received_at) "  # noqa: S608
-    f"VALUES ({_NEXT}, ?, ?, ?, ?) ON CONFLICT (candidate_id) DO UPDATE "
-    "SET sequence = excluded.sequence, released = excluded.message, state = excluded.state "
-    "WHERE state = 'held'"
-)
-_RELEASE: Final = (
-    f"UPDATE candidate SET sequence = {_NEXT}, state = 'released', released = ? "  # noqa: S608
-    "WHERE candidate_id = ? AND state = 'held'"
+    "SELECT candidate_id, sequence, released, state, received_at, group_ref "
+    "FROM candidate LEFT JOIN hit_group USING (group_tag)"
 )
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
 
 
-def _add_waiting(connection: sqlite3.Connection, one: Waiting, now: int) -> str:
-    """Keep one candidate and its shares; a share that contradicts another puts it aside."""
-    conflict = any(
-        found is not None and found[0] != y
-        for stream, x, y in one.shares
-        for found in [
-            connection.execute(
-                "SELECT y FROM share WHERE group_tag = ? AND stream = ? AND x = ?",
-                (one.group_tag, stream, x),
-            ).fetchone()
-        ]
-    )
-    is_new = connection.execute(
-        "INSERT INTO candidate (candidate_id, message, group_tag, state, received_at) "
-        "VALUES (?, ?, ?, ?, ?) ON CONFLICT (candidate_id) DO NOTHING",
-        (one.candidate_id, one.message, one.group_tag, QUARANTINED if conflict else HELD, now),
-    ).rowcount
-    if is_new != 1:
-        return REPEATED
-    if conflict:
-        return CONFLICT
-    connection.executemany(
-        "INSERT INTO share VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(one.group_tag, stream, x, y) for stream, x, y in one.shares],
-    )
-    return ADDED
-
-
-def _open_group(connection: sqlite3.Connection, tag: bytes, now: int) -> None:
-    """Release what can be read of a group: in the insert's own transaction."""
-    distinct = connection.execute(
-        "SELECT count(DISTINCT x) FROM share WHERE group_tag = ? GROUP BY stream", (tag,)
+def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozenset[bool]]:
+    """See `Store.known`."""
+    if not ids:
+        return {}
+    found = transaction.execute(
+        "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
+        f"WHERE candidate_id IN ({marks(len(ids))})",
+        ids,
     ).fetchall()
-    if any(count < 2 for (count,) in distinct):
-        return
-    waiting = connection.execute(
-        "SELECT message FROM candidate WHERE group_tag = ? AND state = 'held'", (tag,)
-    ).fetchall()
-    # A few that were opened before are enough to open it again; the key is never kept.
-    before = connection.execute(
-        "SELECT message FROM candidate WHERE group_tag = ? "
-        "AND state NOT IN ('held', 'quarantined') ORDER BY sequence LIMIT ?",
-        (tag, _OPENED_BEFORE),
-    ).fetchall()
-    opened = release([message for (message,) in (*before, *waiting)])
-    if opened is None:
-        return
-    connection.execute(
-        "INSERT INTO hit_group VALUES (?, ?, ?) ON CONFLICT (group_tag) DO NOTHING",
-        (tag, secrets.token_bytes(16), now),
-    )
-    for candidate_id, message in opened.messages.items():
-        connection.execute(
-            _RELEASE,
-            (message, candidate_id),
-        )
-    for candidate_id in opened.bad:
-        connection.execute(
-            "UPDATE candidate SET state = 'quarantined' WHERE candidate_id = ? AND state = 'held'",
-            (candidate_id,),
-        )
+    kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
+    return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
 
 
-def _one(connection: sqlite3.Connection, candidate_id: bytes) -> Stored:
-    row = connection.execute(
+def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:
+    """Order and epoch of every key that is known to be destroyed."""
+    rows = transaction.execute("SELECT order_id, epoch FROM closed_epoch").fetchall()
+    return {(order_id, epoch) for order_id, epoch in rows}
+
+
+def one_released(transaction: Transaction, candidate_id: bytes) -> Stored:
+    """One released candidate.
+
+    Raises:
+        NotFound: there is none, or it waits.
+    """
+    row = transaction.execute(
         f"{_SELECT} WHERE candidate_id = ? AND {_VISIBLE}", (candidate_id,)
     ).fetchone()
     if row is None:
@@ -444,9 +495,6 @@ def _one(connection: sqlite3.Connection, candidate_id: bytes) -> Stored:
     return _stored(row)
 
 
-def _stored(
-    row: tuple[int, bytes, str, int, str | None, str, str, int, bytes | None],
-) -> Stored:
-    sequence, message, state, received_at, value, reviewer, reason, decided_at, group_ref = row
-    verdict = None if value is None else Verdict(value, reviewer, reason, decided_at)
-    return Stored(sequence, message, state, received_at, verdict, group_ref or b"")
+def _stored(row: Sequence[Any]) -> Stored:
+    candidate_id, sequence, message, state, received_at, group_ref = row
+    return Stored(candidate_id, sequence, message, state, received_at, group_ref or b"")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pytest
 from support import world as worlds
 
 from matchers.indicators.manifest import schema
+from pipeline import cli
 
 LISTED = ("cat", "coffee", "pagoda")
 
@@ -53,3 +56,32 @@ def verification(world: worlds.World, tmp_path: Path) -> Iterator[str]:
     """A running verification service with an empty store; its address."""
     with worlds.verification(world, tmp_path / "verification.sqlite3") as address:
         yield address
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sluis(monkeypatch, capsys, tmp_path):
+    """Run `sluis …` in this process, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SLUIS_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["sluis", *map(str, arguments)])
+        status = 0
+        capsys.readouterr()
+        try:
+            cli.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Done(status, printed.out, printed.err)
+
+    return run

@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 from support import world as worlds
 
-from pipeline import cli
-
-
-class Done(NamedTuple):
-    """What a command left behind."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def sluis(monkeypatch, capsys, tmp_path):
-    """Run `sluis …` in this process, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SLUIS_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: object) -> Done:
-        monkeypatch.setattr(sys, "argv", ["sluis", *map(str, arguments)])
-        status = 0
-        capsys.readouterr()
-        try:
-            cli.main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        printed = capsys.readouterr()
-        return Done(status, printed.out, printed.err)
-
-    return run
-
+from pipeline import cli, order
+from pipeline.verification import expiry
+from pipeline.verification.store import open_store
 
 COMMANDS = [
     ["scan"], ["report"], ["order", "example"], ["order", "check"], ["keys", "new"],
+    ["keys", "list"], ["keys", "rotate"], ["keys", "destroy"], ["verification", "sweep"],
+    ["verification", "close"], ["verification", "checkpoint"], ["verification", "audit"],
     ["indicators", "build"], ["indicators", "verify"], ["verification", "serve"],
     ["verification", "list"], ["verification", "open"], ["verification", "decide"],
+    ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["vault", "serve"],
+    ["vault", "identify"], ["vault", "register"], ["reports", "draft"], ["reports", "check"],
+    ["reports", "schema"], ["reports", "sweep"], ["reports", "sent"], ["reports", "close"],
 ]  # fmt: skip
 
 
@@ -114,6 +93,13 @@ def deployed(sluis, tmp_path):
     return worlds.World(tmp_path)
 
 
+def serving(deployed: worlds.World, store: Path):
+    """A service of today, for the order that the commands have written."""
+    return worlds.verification(
+        deployed, store, orders=[order.load(Path("order.yaml"))], clock=time.time
+    )
+
+
 def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
     """The whole path of the README, typed."""
     assert (
@@ -122,7 +108,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
     Path("photos").mkdir()
     for name in ("cat", "fig"):
         shutil.copy(worlds.PHOTOS / f"{name}.jpg", "photos")
-    with worlds.verification(deployed, tmp_path / "store.sqlite3") as address:
+    with serving(deployed, tmp_path / "store.sqlite3") as address:
         scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
                 "--verification", address]  # fmt: skip
         refused = sluis(*scan, "--run-dir", "run")
@@ -145,7 +131,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
         assert Path("run/report.html").exists()
 
         listed = sluis("verification", "list", "--verification", address)
-        assert "1 released candidates" in listed.out
+        assert "1 candidates wait for your decision" in listed.out
         assert "known/cat.jpg" in listed.out
         (one,) = map(
             json.loads,
@@ -165,9 +151,167 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
             "verification", "decide", name, "rejected", "--reason", "a cat", "--verification",
             address, "--keys", "keys/reviewer-2",
         )  # fmt: skip
-        assert "rejected by spiffe://sluis/reviewer/reviewer-2" in decided.out
+        assert "you say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
         state = sluis("verification", "list", "--state", "rejected", "--verification", address)
         assert "1 rejected candidates" in state.out
+
+
+def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_path, monkeypatch):
+    """The reviewers' and the report desk's day, as docs/review.md tells it."""
+    Path("photos").mkdir()
+    for name in ("cat", "coffee"):
+        shutil.copy(worlds.PHOTOS / f"{name}.jpg", "photos")
+    valid = order.load(Path("order.yaml"))
+    now = {"clock": time.time, "orders": [valid]}
+    with (
+        worlds.verification(deployed, tmp_path / "store.sqlite3", **now) as address,
+        worlds.vault(deployed, tmp_path, orders=[valid]) as vault,
+    ):
+        monkeypatch.setenv("SLUIS_VERIFICATION", address)
+        monkeypatch.setenv("SLUIS_VAULT", vault)
+        scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
+                "--consent", "given"]  # fmt: skip
+        assert sluis(*scan, "--run-dir", "run").status == 0
+        listed = sluis("verification", "list", "--json").out.splitlines()
+        names = {(one := json.loads(line))["indicator"]: one["candidate_id"] for line in listed}
+        cat, coffee = names["cat.jpg"], names["coffee.jpg"]
+
+        first = sluis("verification", "decide", cat, "confirmed")
+        assert "now confirmed_once (a second, different reviewer must look)" in first.out
+        assert "you: confirmed" in sluis("verification", "list", "--state", "confirmed_once").out
+        two = ("--keys", "keys/reviewer-2")
+        for who, waiting in (((), [coffee]), (two, [cat, coffee])):  # a second opinion comes first
+            todo = sluis("verification", "list", "--json", *who).out.splitlines()
+            assert [json.loads(line)["candidate_id"] for line in todo] == waiting
+        dispute = sluis("verification", "decide", coffee, "confirmed")
+        dispute = sluis("verification", "decide", coffee, "rejected", "--reason", "coffee", *two)
+        assert "now disputed (reviewers disagree" in dispute.out
+        early = sluis("reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order",
+                      "order.yaml")  # fmt: skip
+        assert (early.status, "verdicts fetch" in early.err) == (2, True)
+        assert "a verdict, number 1" in sluis("verification", "decide", cat, "confirmed", *two).out
+
+        fetch = ["verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml"]
+        assert "1 new verdicts" in sluis(*fetch).out
+        assert "0 new verdicts" in sluis(*fetch).out
+        shown = sluis("verdicts", "show", "verdicts.jsonl")
+        assert "1 verdicts, all signed" in shown.out
+        assert cat in shown.out
+
+        draft = ["reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order", "order.yaml"]
+        blind = sluis(*draft, "--reports", "blind")
+        assert "Ask the vault" in blind.out
+        identified = sluis("vault", "identify", "verdicts.jsonl")
+        assert identified.out.strip() == f"{cat}: handed over"
+        assert sluis("vault", "identify", "verdicts.jsonl").out.strip() == f"{cat}: repeated"
+        unknown = sluis("vault", "identify", "verdicts.jsonl", "--candidate", coffee)
+        assert (unknown.status, "no verdict" in unknown.err) == (2, True)
+        acts = sluis("vault", "register", "--register", "register.sqlite3").out
+        assert "3 acts, each following" in acts
+
+        done = sluis(*draft)
+        assert "16 fields still to be filled in" in done.out
+        path = Path("reports") / f"{cat}.json"
+        report = json.loads(path.read_text())
+        assert report["content"]["item_id"] == "cat.jpg"
+        assert path.with_suffix(".html").exists()
+        again = sluis(*draft)
+        assert (again.status, "exists" in again.err) == (2, True)
+        checked = sluis("reports", "check", str(path))
+        assert (checked.status, "urgency.urgent_action_required" in checked.out) == (1, True)
+        fill_in(report)
+        path.write_text(json.dumps(report))
+        complete = sluis("reports", "check", str(path))
+        assert (complete.status, "complete" in complete.out) == (0, True)
+
+        close = ["reports", "close", cat, "--note", "done"]
+        turn = sluis(*close)
+        assert (turn.status, "closed follows" in turn.err) == (4, True)
+        assert "reported" in sluis("reports", "sent", cat, "--reference", "EU-1").out
+        assert "closed" in sluis(*close).out
+
+        explain = ["verification", "explain", cat, "--reference", "C-1"]
+        told = sluis(*explain)
+        assert "number 1 of the order" in told.out
+        assert "decision 2" in told.out
+        told = json.loads(sluis(*explain, "--json").out)
+        assert (told["set"], told["radius_bits"], told["state"]) == ("known", 31, "closed")
+        assert len(told["decisions"]) == 2
+        assert "token" not in json.dumps(told)
+        refused = sluis("verification", "explain", cat, "--reference", "Jane Doe")
+        assert (refused.status, "no name" in refused.err) == (4, True)
+
+        assert json.loads(sluis("reports", "schema").out)["title"] == "Report"
+        assert sluis("reports", "sweep").out.strip() == "0 reports deleted"
+
+
+def test_a_complaint_is_answered_also_after_the_content_is_erased(
+    sluis, world, tmp_path, monkeypatch
+):
+    """Who decided what, when, stays; what matched does not."""
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", uploads)
+    store = tmp_path / "store.sqlite3"
+    with worlds.verification(world, store) as address:
+        world.scan(uploads, world.config(address), tmp_path / "run")
+        with worlds.reviewer(world, address) as reviewer:
+            (item,) = list(reviewer.list(0))
+            reviewer.decide(item.candidate.candidate_id, "rejected", "a cat")
+        later = open_store(store, clock=lambda: worlds.clock().timestamp() + 400 * 86_400)
+        assert expiry.sweep(later).erased == 1
+        later.close()
+        connect = ("--verification", address, "--keys", world.keys / "reviewer-1")
+        listed = sluis("verification", "list", "--state", "all", *connect)
+        assert "is erased" in listed.err
+        explain = ["verification", "explain", item.candidate.candidate_id.hex()]
+        told = sluis(*explain, "--reference", "C-2", "--json", *connect)
+        answer = json.loads(told.out)
+        assert answer["matched"] == "erased: its retention is over"
+        assert answer["decisions"][0]["reason"] == "a cat"
+
+
+def test_verdicts_are_followed_until_one_stops_it(world, tmp_path):
+    """A process of its own writes each verdict as it is made; Ctrl-C ends it in order."""
+    path = tmp_path / "verdicts.jsonl"
+    (tmp_path / "order.yaml").write_text(yaml.safe_dump(worlds.order_values()))
+    command = ["verdicts", "fetch", path, "--order", tmp_path / "order.yaml", "--follow", "--keys",
+               world.keys / "desk"]  # fmt: skip
+    config = world.config
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", uploads)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        world.scan(uploads, config(address), tmp_path / "run")
+        following = subprocess.Popen(
+            [Path(sys.executable).parent / "sluis", *command, "--verification", address],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert following.stdout.readline().startswith("0 new verdicts")
+        with worlds.reviewer(world, address) as reviewer:
+            (item,) = list(reviewer.list(0))
+            reviewer.decide(item.candidate.candidate_id, "rejected", "a cat")
+        assert following.stdout.readline() == "1: rejected\n"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(30) == 0
+        following.stdout.close()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def fill_in(report: dict) -> None:
+    """Complete a report as a person would."""
+    values = {
+        "urgent_action_required": False,
+        "uploaded_at": "2026-03-01T12:00:00+01:00",
+        "signed_at": "2026-03-02T09:00Z",
+        "access": "removed",
+    }
+    for section in report.values():
+        if isinstance(section, dict):
+            for name, value in section.items():
+                if value is None and name != "grounds":
+                    section[name] = values.get(name, "none")
 
 
 def test_errors_end_in_one_message_and_a_status(sluis, deployed):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from matchers.errors import RollbackRefused, SetAltered
 from matchers.indicators import build
 from pipeline import keys, read, run, scan, vouchers
 from pipeline.emit import Emitter
+from pipeline.epoch_keys import EpochKeys
 from pipeline.errors import (
     OrderRefused,
     RunInterrupted,
@@ -36,6 +38,8 @@ from pipeline.errors import (
     VerificationUnreachable,
 )
 from pipeline.rpc.sluis.verification.v1 import candidate_service_pb2, review_service_pb2
+from pipeline.verification import expiry
+from pipeline.verification.store import open_store
 from pipeline.vouchers import Policy
 
 LISTED = ("cat", "coffee", "pagoda")
@@ -82,7 +86,9 @@ def held(world: worlds.World, address: str) -> dict[str, str]:
     with worlds.reviewer(world, address) as reviewer:
         for item in reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED):
             payload = reviewer.open(item.candidate)
-            name = vouchers.open_token(token_key, "content", context, payload.content_token)
+            name = vouchers.open_token(
+                token_key, "content", context, item.candidate.candidate_id, payload.content_token
+            )
             assert name not in found, "one item, two candidates"
             found[name] = payload.indicator_id
     return found
@@ -511,6 +517,36 @@ def test_new_material_is_released_only_after_two_distinct_hits_of_one_account(
         report = world.scan(manifest, config, tmp_path / f"run-{number}")
         assert report["tally"]["candidate"] == 6
         assert sorted(held(world, verification)) == ["first", "notified", "second"]
+
+
+def test_hits_on_new_material_whose_time_is_over_are_skipped_by_name(world, tmp_path):
+    """Retention is over, the epoch is closed, its key is destroyed: skipped, never failed."""
+    place = str(worlds.PHOTOS / "cat.jpg")
+    manifest = write_manifest(
+        tmp_path / "m.csv",
+        [row("waits", uri=place, user_notice="no"), row("known", uri=place, user_notice="yes")],
+    )
+    copy = worlds.World(tmp_path, sets=world.sets)
+    shutil.copytree(world.keys, copy.keys)
+    store = tmp_path / "store.sqlite3"
+    with worlds.verification(copy, store, retention_days=30) as address:
+        config = copy.config(address, "new", order=new_order())
+
+        def skipped(run: str) -> tuple[dict[str, int], int]:
+            tally = copy.scan(manifest, config, tmp_path / run)["tally"]
+            assert not tally["failed"]
+            return tally["skipped"], tally["candidate"]
+
+        assert skipped("run-1") == ({"expired": 1}, 1)
+        order_id = vouchers.order_id(worlds.REFERENCE)
+        with closing(open_store(store, may_make=False)) as kept:
+            expiry.close_epoch(kept, {"order_id": order_id.hex(), "epoch": 0})
+        assert skipped("run-2") == ({"epoch_closed": 1}, 1)  # the notice is known by now
+        EpochKeys(copy.keys / "provider", order_id, keys.WITHOUT_END).destroy(
+            0, worlds.clock(), keys.signing_key(copy.keys / "provider" / "receipt.key"),
+            even_if_current=True,
+        )  # fmt: skip
+        assert skipped("run-3") == ({"epoch_key_destroyed": 2}, 0)
 
 
 def test_two_sets_of_new_material_in_one_scan_are_refused(world, tmp_path):

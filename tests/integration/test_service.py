@@ -1,4 +1,4 @@
-"""The verification service over mutual TLS: roles, faults, idempotency, verdicts."""
+"""The verification service over mutual TLS: roles, faults, idempotency, the two-hit rule."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
 from pipeline.rpc import candidates
+from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2
+from pipeline.rpc.sluis.vault.v1.reidentification_service_pb2_grpc import (
+    ReidentificationServiceStub,
+)
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
     review_service_pb2,
+    verdict_service_pb2,
 )
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
+from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
 
 ACCEPTED = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
 DUPLICATE = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
@@ -39,7 +45,7 @@ def sealed(
     keyring = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, group_by)
     hit = keys.Sealable(
         item_id=item, account_id=account, content=item.encode().ljust(32), indicator=indicator,
-        hit_day=20_000, released_at_once=at_once,
+        hit_day=20_600, released_at_once=at_once,
     )  # fmt: skip
     payload = candidate_pb2.CandidatePayload(
         set_id="known", indicator_id="cat", content_token=keyring.tokens(hit).content
@@ -48,6 +54,13 @@ def sealed(
     return candidates.to_message(
         done.candidate_id, done.context, done.hit_day, done.verifier_key_id, done.seal
     )
+
+
+@pytest.fixture
+def verification(world: worlds.World, where: str):
+    """A running service with an empty store, on either database; its address."""
+    with worlds.verification(world, where) as address:
+        yield address
 
 
 @pytest.fixture
@@ -135,7 +148,7 @@ def test_the_emitter_splits_long_lists_and_keeps_their_order(world, emitter):
 def call(party: Path, address: str, method: str) -> grpc.StatusCode:
     """The status of a call made with a party's certificate."""
     channel = grpc.secure_channel(address, keys.identity(party).channel_credentials())
-    review = ReviewServiceStub(channel)
+    review, verdict = ReviewServiceStub(channel), VerdictServiceStub(channel)
     requests = {
         "submit": lambda: CandidateServiceStub(channel).SubmitCandidates(
             candidate_service_pb2.SubmitCandidatesRequest(), timeout=10
@@ -144,8 +157,23 @@ def call(party: Path, address: str, method: str) -> grpc.StatusCode:
             review_service_pb2.ListCandidatesRequest(), timeout=10
         ),
         "get": lambda: review.GetCandidate(review_service_pb2.GetCandidateRequest(), timeout=10),
-        "decide": lambda: review.RecordVerdict(
-            review_service_pb2.RecordVerdictRequest(), timeout=10
+        "decide": lambda: review.RecordDecision(
+            review_service_pb2.RecordDecisionRequest(), timeout=10
+        ),
+        "explain": lambda: review.ExplainCandidate(
+            review_service_pb2.ExplainCandidateRequest(), timeout=10
+        ),
+        "verdicts": lambda: verdict.ListVerdicts(
+            verdict_service_pb2.ListVerdictsRequest(), timeout=10
+        ),
+        "watch": lambda: next(
+            verdict.WatchVerdicts(verdict_service_pb2.WatchVerdictsRequest(), timeout=10)
+        ),
+        "progress": lambda: verdict.RecordProgress(
+            verdict_service_pb2.RecordProgressRequest(), timeout=10
+        ),
+        "reidentify": lambda: ReidentificationServiceStub(channel).Reidentify(
+            reidentification_service_pb2.ReidentifyRequest(), timeout=10
         ),
     }
     try:
@@ -157,19 +185,29 @@ def call(party: Path, address: str, method: str) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-@pytest.mark.parametrize("method", ["submit", "list", "get", "decide"])
-@pytest.mark.parametrize("party", ["provider", "reviewer-1", "verification"])
+OWN = {
+    "submit": "provider", "list": "reviewer-1", "get": "reviewer-1", "decide": "reviewer-1",
+    "explain": "reviewer-1", "verdicts": "desk", "watch": "desk", "progress": "desk",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OWN)
+@pytest.mark.parametrize("party", ["provider", "reviewer-1", "desk", "vault", "verification"])
 def test_a_role_may_call_its_own_methods_and_no_other(world, verification, party, method):
     """Certificates carry a role; the map of roles denies whatever it does not name."""
-    own = {"submit": "provider", "list": "reviewer-1", "get": "reviewer-1", "decide": "reviewer-1"}
     status = call(world.keys / party, verification, method)
     denied = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAVAILABLE}
-    if own[method] == party:
+    if OWN[method] == party:
         assert status not in denied
-    elif party == "verification":  # a server certificate is not even good for a client
+    elif party in {"verification", "vault"}:  # a server certificate is not even good for a client
         assert status in denied
     else:
         assert status == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_method_of_another_service_is_not_served(world, verification):
+    """Verification has no vault in it."""
+    assert call(world.keys / "desk", verification, "reidentify") == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verification, tmp_path):
@@ -191,32 +229,6 @@ def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verificat
         channel.close()
 
 
-def test_a_verdict_is_recorded_once_in_the_certified_name(world, verification, emitter):
-    """The same verdict again changes nothing, another one is refused, and the name is certified."""
-    candidate = sealed(world, "a")
-    emitter.send([candidate])
-    confirmed = review_service_pb2.VERDICT_VALUE_CONFIRMED
-    rejected = review_service_pb2.VERDICT_VALUE_REJECTED
-    with (
-        worlds.reviewer(world, verification, 1) as one,
-        worlds.reviewer(world, verification, 2) as two,
-    ):
-        with pytest.raises(VerificationRefused, match="needs a reason"):
-            one.decide(candidate.candidate_id, rejected, " ")
-        first = one.decide(candidate.candidate_id, rejected, "a cat")
-        assert first.verdict.reviewer == "spiffe://sluis/reviewer/reviewer-1"
-        assert one.decide(candidate.candidate_id, rejected, "a cat") == first
-        with pytest.raises(VerificationRefused, match="never changed"):
-            two.decide(candidate.candidate_id, confirmed, "")
-        with pytest.raises(VerificationRefused, match="no such candidate"):
-            one.decide(b"x" * 16, confirmed, "")
-        with pytest.raises(VerificationRefused, match="CONFIRMED or REJECTED"):
-            one.decide(candidate.candidate_id, review_service_pb2.VERDICT_VALUE_UNSPECIFIED, "")
-        assert not list(one.list(review_service_pb2.CANDIDATE_STATE_RELEASED))
-        assert len(list(one.list(review_service_pb2.CANDIDATE_STATE_REJECTED))) == 1
-        assert one.get(candidate.candidate_id) == first
-
-
 def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emitter, tmp_path):
     """Whoever lacks the verifier's private key learns nothing from a released candidate."""
     emitter.send([sealed(world, "a")])
@@ -235,15 +247,14 @@ def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emit
     wrong.close()
 
 
-def test_candidates_outlive_a_restart(world, tmp_path):
+def test_candidates_outlive_a_restart(world, where):
     """What was acknowledged is there after the service has stopped and started."""
-    store = tmp_path / "kept.sqlite3"
     candidate = sealed(world, "a")
-    with worlds.verification(world, store) as address:
+    with worlds.verification(world, where) as address:
         made = Emitter(address, world.keys / "provider")
         made.send([candidate])
         made.close()
-    with worlds.verification(world, store) as address:
+    with worlds.verification(world, where) as address:
         with worlds.reviewer(world, address) as reviewer:
             assert reviewer.get(candidate.candidate_id).candidate == candidate
         made = Emitter(address, world.keys / "provider")
@@ -308,7 +319,7 @@ def test_a_single_hit_on_new_material_is_seen_by_nobody(world, verification, emi
         with pytest.raises(VerificationRefused, match="no such candidate"):
             reviewer.get(one.candidate_id)
         with pytest.raises(VerificationRefused, match="no such candidate"):
-            reviewer.decide(one.candidate_id, review_service_pb2.VERDICT_VALUE_CONFIRMED, "")
+            reviewer.decide(one.candidate_id, "confirmed", "")
 
 
 def test_a_second_distinct_hit_opens_both_and_a_third_joins_them(world, verification, emitter):
@@ -357,13 +368,13 @@ def test_an_account_with_an_open_group_does_not_open_another_accounts_hit(
 
 
 def test_a_share_that_contradicts_another_is_put_aside(world, verification, emitter):
-    """Same x, other y: the later one is quarantined by name, and the honest ones still open."""
+    """Same x, other y: both are quarantined by name, and the honest ones still open."""
     first = waiting(world, "a", b"1")
     forged = waiting(world, "a", b"2")  # same content: same x in that stream
     forged.threshold.shares[0].y = bytes(31) + b"\x07"
     results = emitter.send([first, forged])
     conflict = candidate_service_pb2.REJECT_REASON_SHARE_CONFLICT
-    assert [(r.outcome, r.reject_reason) for r in results] == [(ACCEPTED, 0), (REJECTED, conflict)]
+    assert [(r.outcome, r.reject_reason) for r in results] == [(REJECTED, conflict)] * 2
     emitter.send([waiting(world, "b", b"2")])
     assert len(seen(world, verification)) == 2
 
@@ -423,28 +434,31 @@ def test_a_malformed_threshold_seal_is_refused_by_name(world, emitter, change):
     assert result.reject_reason == candidate_service_pb2.REJECT_REASON_MALFORMED
 
 
-def test_held_candidates_outlive_a_restart_and_open_afterwards(world, tmp_path):
+def test_held_candidates_outlive_a_restart_and_open_afterwards(world, where):
     """The first hit may come long before the second."""
-    store = tmp_path / "kept.sqlite3"
     for number, hit in enumerate((waiting(world, "a", b"1"), waiting(world, "b", b"2"))):
-        with worlds.verification(world, store) as address:
+        with worlds.verification(world, where) as address:
             made = Emitter(address, world.keys / "provider")
             made.send([hit])
             made.close()
             assert len(seen(world, address)) == 2 * number
 
 
-def test_grouped_by_material_two_accounts_with_distinct_files_open(world, verification, emitter):
+def test_grouped_by_material_two_accounts_with_distinct_files_open(world, where):
     """Then the group is the listed material: one account alone, or one file twice, opens nothing."""
 
     def hit(content: str, account: str, indicator: bytes = b"1") -> candidate_pb2.Candidate:
         return sealed(world, content, at_once=False, account=account, indicator=indicator,
                       group_by="material")  # fmt: skip
 
-    emitter.send([hit("a", "x"), hit("b", "x"), hit("a", "y"), hit("c", "y", b"2")])
-    assert len(seen(world, verification)) == 3  # b of x and a of y differ in both; a of x joins
-    emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
-    assert len(seen(world, verification)) == 3
+    orders = [worlds.make_order(group_hits_by="material")]
+    with worlds.verification(world, where, orders=orders) as address:
+        emitter = Emitter(address, world.keys / "provider")
+        emitter.send([hit("a", "x"), hit("b", "x"), hit("a", "y"), hit("c", "y", b"2")])
+        assert len(seen(world, address)) == 3  # b of x and a of y differ in both; a of x joins
+        emitter.send([hit("q", "x", b"3"), hit("r", "x", b"3"), hit("q", "y", b"4")])
+        assert len(seen(world, address)) == 3
+        emitter.close()
 
 
 def test_a_notice_releases_a_hit_that_was_held_before(world, verification, emitter):

@@ -763,7 +763,7 @@ def no_building(monkeypatch):
     """Make building an index an error, once called."""
 
     def forbid() -> None:
-        def refuse(codes: np.ndarray) -> HammingIndex:
+        def refuse(codes: np.ndarray, _: str) -> HammingIndex:
             raise AssertionError(f"built an index of {len(codes)} codes again")
 
         monkeypatch.setattr(HammingIndex, "build", refuse)
@@ -786,6 +786,17 @@ def test_a_saved_index_is_opened_by_the_next_load(folder, tmp_path, no_building,
     second = load(folder, TRUSTED, today=TODAY, index_folder=indexes)
     assert isinstance(second.perceptual._backend.arrays["blocks"], np.memmap)
     assert len(second.perceptual) == 5
+
+
+def test_each_backend_keeps_an_index_of_its_own(folder, tmp_path):
+    """Whichever looks codes up, it finds the same; one's saved index is not taken for another's."""
+    indexes = tmp_path / "indexes"
+    held = np.frombuffer(b"".join(values("pdq")), np.uint8).reshape(5, 32)
+    for backend, kept_as in (("auto", "mih"), ("faiss", "faiss"), ("mih", "mih")):
+        loaded = load(folder, TRUSTED, today=TODAY, index_folder=indexes, backend=backend)
+        assert loaded.perceptual.backend == kept_as
+        assert loaded.perceptual.search(held, 0).indicator.tolist() == list(range(5))
+    assert len(list(indexes.iterdir())) == 2
 
 
 def test_sets_with_other_data_have_indexes_of_their_own(folder, tmp_path):

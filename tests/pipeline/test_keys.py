@@ -27,14 +27,36 @@ FILES = {
         "ca.pem",
         "tls.pem",
         "tls.key",
-        "epoch.key",
+        "receipt.key",
+        "audit.pub",
         "token.key",
         "verifier.pub",
+        "verdict.pub",
         "centre/signing.pub",
     },
-    "verification": {"ca.pem", "tls.pem", "tls.key", "verifier.pub"},
-    "reviewer-1": {"ca.pem", "tls.pem", "tls.key", "verifier.key"},
-    "reviewer-2": {"ca.pem", "tls.pem", "tls.key", "verifier.key"},
+    "vault": {
+        "ca.pem",
+        "tls.pem",
+        "tls.key",
+        "token.key",
+        "verdict.pub",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
+    },
+    "desk": {"ca.pem", "tls.pem", "tls.key", "verdict.pub"},
+    "verification": {
+        "ca.pem",
+        "tls.pem",
+        "tls.key",
+        "verifier.pub",
+        "audit.key",
+        "receipt.pub",
+        "verdict.key",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
+    },
+    "reviewer-1": {"ca.pem", "tls.pem", "tls.key", "verifier.key", "decision.key"},
+    "reviewer-2": {"ca.pem", "tls.pem", "tls.key", "verifier.key", "decision.key"},
 }
 
 
@@ -83,7 +105,8 @@ def test_make_returns_the_parties_folders(tmp_path):
     """The caller is told every folder that was made, in a fixed order."""
     folder = tmp_path / "keys"
     made = keys.make(folder, hosts=["localhost"], reviewers=3, now=NOW)
-    names = ["ca", "centre", "provider", "verification", "reviewer-1", "reviewer-2", "reviewer-3"]
+    parties = ["ca", "centre", "provider", "vault", "desk", "verification"]
+    names = [*parties, "reviewer-1", "reviewer-2", "reviewer-3"]
     assert made == [folder / name for name in names]
 
 
@@ -118,21 +141,62 @@ def test_the_verifiers_private_key_is_with_the_reviewers_alone(made):
                 assert raw.hex().encode() not in content
 
 
-def test_the_providers_secrets_are_with_the_provider_alone(made):
-    """No other party can recompute a pseudonym or read a token."""
-    secrets = [(made / "provider" / name).read_bytes() for name in ("epoch.key", "token.key")]
-    assert len(bytes.fromhex(secrets[0].decode())) == vouchers.EPOCH_KEY_BYTES
-    assert len(bytes.fromhex(secrets[1].decode())) == vouchers.TOKEN_KEY_BYTES
-    for party in set(FILES) - {"provider"}:
-        for path in (made / party).rglob("*"):
-            if path.is_file():
-                assert not any(secret in path.read_bytes() for secret in secrets)
+def holders(made: Path, path: Path) -> set[str]:
+    """The parties in one of whose files a file's content stands."""
+    content = path.read_bytes()
+    if path.suffix == ".key" and content.startswith(b"-----"):
+        content = content.splitlines()[1]
+    return {
+        party
+        for party in FILES
+        for file in (made / party).rglob("*")
+        if file.is_file() and content in file.read_bytes()
+    }
+
+
+def test_every_secret_is_with_the_parties_that_need_it_alone(made):
+    """Pseudonyms, tokens, decisions and verdicts: each key has the holders the documents name."""
+    assert len(bytes.fromhex((made / "provider/token.key").read_text())) == vouchers.TOKEN_KEY_BYTES
+    assert holders(made, made / "provider/receipt.key") == {"provider"}
+    assert holders(made, made / "verification/audit.key") == {"verification"}
+    assert holders(made, made / "provider/token.key") == {"provider", "vault"}
+    assert holders(made, made / "verification/verdict.key") == {"verification"}
+    assert holders(made, made / "centre/signing.key") == {"centre"}
+    for number in (1, 2):
+        key = made / f"reviewer-{number}/decision.key"
+        assert holders(made, key) == {f"reviewer-{number}"}
+
+
+def test_every_party_trusts_the_right_keys(made):
+    """Verdicts verify under the service's key, decisions under each reviewer's own."""
+    verdict = keys.signing_key(made / "verification/verdict.key").public_key()
+    assert all(keys.verdict_public_key(made / p) == verdict for p in ("provider", "vault", "desk"))
+    for party in ("vault", "verification"):
+        found = keys.reviewer_keys(made / party)
+        assert found == {
+            name: keys.signing_key(made / name / "decision.key").public_key()
+            for name in ("reviewer-1", "reviewer-2")
+        }
+        assert len(keys.by_reviewer_id(found)) == 2
+
+
+def test_one_key_under_two_names_is_refused(own):
+    """Else one person's two decisions would look like two people's."""
+    folder = own / "vault" / "reviewers"
+    (folder / "reviewer-2.pub").write_bytes((folder / "reviewer-1.pub").read_bytes())
+    assert "two names" in refusal(keys.reviewer_keys, own / "vault")
+
+
+def test_a_vault_without_reviewers_is_refused(own):
+    """Nobody could confirm; the message says what belongs there."""
+    (own / "vault" / "reviewers" / "reviewer-1.pub").unlink()
+    assert "public decision key there" in refusal(keys.reviewer_keys, own / "vault")
 
 
 def test_no_two_parties_share_a_tls_key(made):
     """Every party has a certificate of its own, from one authority."""
-    parties = ["provider", "verification", "reviewer-1", "reviewer-2"]
-    assert len({(made / party / "tls.key").read_bytes() for party in parties}) == 4
+    parties = ["provider", "vault", "desk", "verification", "reviewer-1", "reviewer-2"]
+    assert len({(made / party / "tls.key").read_bytes() for party in parties}) == 6
     assert len({(made / party / "ca.pem").read_bytes() for party in [*parties, "ca"]}) == 1
     assert (made / "ca" / "ca.key").read_bytes() not in {
         (made / party / "tls.key").read_bytes() for party in parties
@@ -262,9 +326,7 @@ def test_a_reviewer_opens_what_the_service_seals(made):
     )
     assert opened == b"payload"
     assert sealed.hit_day == 20_600
-    assert sealed.context == Context(
-        vouchers.order_id(REFERENCE), 0, keys.KEY_VERSION, Policy().policy_id
-    )
+    assert sealed.context == Context(vouchers.order_id(REFERENCE), 0, 1, Policy().policy_id)
     assert sealed.verifier_key_id == keys.key_id(verifier.public_key())
 
 
@@ -280,12 +342,13 @@ def test_nothing_that_leaves_the_service_names_anybody(made):
 def test_tokens_open_with_the_vaults_key_alone(made):
     """The vault reads item and account back, each under its own label."""
     tokens = service(made).tokens(hit())
+    candidate = service(made).seal(hit(), b"").candidate_id
     key = keys.token_key(made / "provider")
     context = keys.order_context(REFERENCE, Policy())
-    assert vouchers.open_token(key, "content", context, tokens.content) == "item-1"
-    assert vouchers.open_token(key, "account", context, tokens.account) == "account-1"
+    assert vouchers.open_token(key, "content", context, candidate, tokens.content) == "item-1"
+    assert vouchers.open_token(key, "account", context, candidate, tokens.account) == "account-1"
     with pytest.raises(vouchers.Unsealable):
-        vouchers.open_token(key, "content", context, tokens.account)
+        vouchers.open_token(key, "content", context, candidate, tokens.account)
 
 
 @pytest.mark.parametrize("nobody", [None, ""])
@@ -304,18 +367,25 @@ def test_key_ids_name_keys():
 # --- loaders ----------------------------------------------------------------------------------
 
 PRIVATE = {
-    "epoch.key": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
+    "receipt.key": ("provider", lambda f: keys.signing_key(f / "receipt.key")),
+    "audit.key": ("verification", lambda f: keys.signing_key(f / "audit.key")),
     "token.key by the service": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
     "token.key": ("provider", keys.token_key),
     "tls.key": ("provider", lambda f: keys.identity(f).channel_credentials()),
     "tls.key by the server": ("verification", lambda f: keys.identity(f).server_credentials()),
     "signing.key": ("centre", lambda f: keys.signing_key(f / "signing.key")),
     "verifier.key": ("reviewer-1", keys.verifier_private_key),
+    "decision.key": ("reviewer-1", lambda f: keys.signing_key(f / "decision.key")),
+    "verdict.key": ("verification", lambda f: keys.signing_key(f / "verdict.key")),
 }
 PUBLIC = {
     "verifier.pub": ("provider", keys.verifier_public_key),
     "verifier.pub by the service": ("provider", lambda f: LocalKeyService(f, REFERENCE, "account")),
     "centre/signing.pub": ("provider", keys.trusted_centre_keys),
+    "verdict.pub": ("desk", keys.verdict_public_key),
+    "receipt.pub": ("verification", keys.receipt_public_key),
+    "audit.pub": ("provider", keys.audit_public_key),
+    "reviewers/reviewer-1.pub": ("vault", keys.reviewer_keys),
 }
 CERTIFICATES = {
     "ca.pem": ("provider", lambda f: keys.identity(f).channel_credentials()),
@@ -450,9 +520,10 @@ def test_a_key_that_may_not_be_read_is_refused_as_such(own, name, monkeypatch):
 @pytest.mark.parametrize("digits", [63, 62, 66, 128])
 def test_a_secret_of_another_length_is_refused(own, digits):
     """A key with digits missing or too many is refused with the length it must have."""
-    path = own / "provider" / "epoch.key"
+    service(own).seal(hit(), b"")
+    (path,) = (own / "provider" / "epochs").glob("*/0-v1.key")
     path.write_text("a" * digits)
-    message = refusal(lambda f: LocalKeyService(f, REFERENCE, "account"), own / "provider")
+    message = refusal(lambda _: service(own).seal(hit(), b""), own / "provider")
     assert str(path) in message
     assert "64 hex digits" in message
 

@@ -1,27 +1,31 @@
-"""The verification store: durable, idempotent, first wins, and a verdict stands."""
+"""The verification store: durable, idempotent, first wins."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Self
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import rulings
 from support.settings import SEEDED
 
+from pipeline.verdicts import CONFIRMED, REJECTED
+from pipeline.verification.database import StoreFault, StoreRefused, Transaction
+from pipeline.verification.decisions import Decisions
 from pipeline.verification.store import (
-    CONFIRMED,
-    REJECTED,
+    ADDED,
     RELEASED,
-    AlreadyDecided,
+    REPEATED,
+    Arrival,
     NotFound,
     Store,
-    StoreRefused,
+    open_store,
 )
 
 PATIENCE_SECONDS = 30
@@ -35,33 +39,46 @@ def cid(number: int) -> bytes:
 
 @pytest.fixture
 def path(tmp_path):
-    """Where the store's file lies."""
+    """Where the store's file lies, in tests of SQLite alone."""
     return tmp_path / "store" / "verification.sqlite3"
 
 
 @pytest.fixture
-def store(path):
-    """A store whose clock says 1000, 1001, 1002, ..."""
+def store(where):
+    """A store in either database, whose clock says 1000, 1001, 1002, ..."""
     ticks = iter(range(1000, 10_000))
-    opened = Store(path, clock=lambda: next(ticks))
+    opened = open_store(where, clock=lambda: next(ticks))
     yield opened
     opened.close()
 
 
+def arrival(candidate_id: bytes, message: bytes) -> Arrival:
+    """A candidate that is released at once."""
+    return Arrival(candidate_id, message, bytes(16), 0, 0)
+
+
+def submit(store: Store, *candidates: tuple[int, bytes]) -> Future[list[str]]:
+    """Hand in candidates by number."""
+    return store.add([arrival(cid(n), message) for n, message in candidates])
+
+
 def add(store: Store, *candidates: tuple[int, bytes]) -> list[bool]:
-    """Add candidates by number and wait until they are durable."""
-    return store.add([(cid(n), message) for n, message in candidates]).result(PATIENCE_SECONDS)
+    """Add candidates by number, wait until they are durable, say which are new."""
+    outcomes = submit(store, *candidates).result(PATIENCE_SECONDS)
+    assert set(outcomes) <= {ADDED, REPEATED}
+    return [outcome == ADDED for outcome in outcomes]
 
 
-def decide(store: Store, number: int, value: str = CONFIRMED, reviewer="r1", reason="seen"):
-    """Record a verdict and wait until it is durable."""
-    return store.decide(cid(number), value, reviewer, reason).result(PATIENCE_SECONDS)
+def decide(store: Store, number: int, *values: str) -> None:
+    """Have reviewers decide on a candidate, one after another."""
+    for reviewer, value in enumerate(values):
+        rulings.decide(Decisions(store, rulings.SERVICE), number, reviewer, value)
 
 
 def refusal(path) -> str:
-    """The message that a file is refused with; a store that opens after all is closed again."""
+    """The message that a place is refused with; a store that opens after all is closed again."""
     try:
-        opened = Store(path)
+        opened = open_store(path)
     except StoreRefused as error:
         return str(error)
     opened.close()
@@ -70,8 +87,9 @@ def refusal(path) -> str:
 
 def contents(store: Store) -> dict[bytes, bytes]:
     """Every id and the message that is kept of it."""
-    with closing(store._connect()) as connection:
-        return dict(connection.execute("SELECT candidate_id, message FROM candidate"))
+    with store.read() as connection:
+        rows = connection.execute("SELECT candidate_id, released FROM candidate").fetchall()
+    return dict(rows)
 
 
 # --- candidates -------------------------------------------------------------------------------
@@ -82,7 +100,6 @@ def test_a_candidate_is_kept_as_it_came(store):
     assert add(store, (1, b"\0message\xff")) == [True]
     kept = store.get(cid(1))
     assert (kept.message, kept.state, kept.received_at) == (b"\0message\xff", RELEASED, 1000)
-    assert kept.verdict is None
 
 
 def test_a_repeat_adds_nothing(store):
@@ -115,8 +132,8 @@ def test_an_unknown_candidate_is_not_found(store):
 
 def test_an_id_of_another_length_is_not_kept(store):
     """The database itself refuses an id that is none, with the whole batch it came in."""
-    with pytest.raises(sqlite3.IntegrityError):
-        store.add([(cid(1), b"a"), (b"short", b"b")]).result(PATIENCE_SECONDS)
+    with pytest.raises(StoreFault):
+        store.add([arrival(cid(1), b"a"), arrival(b"short", b"b")]).result(PATIENCE_SECONDS)
     assert contents(store) == {}
 
 
@@ -145,7 +162,7 @@ def test_pages_follow_the_order_of_arrival(store):
 def test_pages_and_totals_are_of_one_state(store):
     """A state's page holds its candidates alone, and so does its total."""
     add(store, *[(n, b"%d" % n) for n in range(1, 7)])
-    decide(store, 2, CONFIRMED)
+    decide(store, 2, CONFIRMED, CONFIRMED)
     decide(store, 5, REJECTED)
     decide(store, 3, REJECTED)
 
@@ -166,115 +183,18 @@ def test_an_empty_store_has_an_empty_page(store):
         assert store.page(0, 10, state) == ([], 0)
 
 
-# --- verdicts ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("value", [CONFIRMED, REJECTED])
-def test_a_verdict_is_recorded_with_who_and_why(store, value):
-    """A verdict sets the state and keeps reviewer, reason and time."""
-    add(store, (1, b"a"))
-    decided = decide(store, 1, value, "spiffe://sluis/reviewer/r1", "because")
-    assert store.get(cid(1)) == decided
-    assert decided.state == value
-    assert decided.message == b"a"
-    assert (decided.verdict.value, decided.verdict.reviewer) == (
-        value,
-        "spiffe://sluis/reviewer/r1",
-    )
-    assert (decided.verdict.reason, decided.verdict.decided_at) == ("because", 1001)
-
-
-def test_the_same_verdict_again_changes_nothing(store):
-    """A repeated call of the same reviewer is answered with the verdict that stands."""
-    add(store, (1, b"a"))
-    first = decide(store, 1, CONFIRMED, "r1", "seen")
-    assert decide(store, 1, CONFIRMED, "r1", "another reason") == first
-    assert store.get(cid(1)) == first
-
-
-@pytest.mark.parametrize(
-    ("value", "reviewer"), [(REJECTED, "r1"), (REJECTED, "r2"), (CONFIRMED, "r2")]
-)
-def test_another_verdict_is_refused(store, value, reviewer):
-    """What is decided stays decided, for the same reviewer and for others."""
-    add(store, (1, b"a"))
-    first = decide(store, 1, CONFIRMED, "r1")
-    with pytest.raises(AlreadyDecided, match="confirmed by r1"):
-        decide(store, 1, value, reviewer)
-    assert store.get(cid(1)) == first
-
-
-def test_an_unknown_candidate_cannot_be_decided(store):
-    """A verdict on nothing is refused and leaves nothing."""
-    with pytest.raises(NotFound):
-        decide(store, 1)
-    assert add(store, (1, b"a")) == [True]
-    assert store.get(cid(1)).verdict is None
-
-
-@pytest.mark.parametrize("value", ["released", "maybe", ""])
-def test_a_verdict_is_one_of_two_words(store, value):
-    """The database itself refuses another word, and the candidate stays undecided."""
-    add(store, (1, b"a"))
-    with pytest.raises(sqlite3.IntegrityError):
-        decide(store, 1, value)
-    assert store.get(cid(1)).state == RELEASED
-    assert store.get(cid(1)).verdict is None
-
-
-def test_a_candidate_that_comes_again_keeps_its_verdict(store):
-    """A nightly scan that sends it again neither reopens nor replaces it."""
-    add(store, (1, b"a"))
-    decided = decide(store, 1, REJECTED)
-    assert add(store, (1, b"b")) == [False]
-    assert store.get(cid(1)) == decided
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE verdict SET value = 'rejected'",
-        "UPDATE verdict SET reason = ''",
-        "UPDATE verdict SET reviewer = 'r2' WHERE value = 'confirmed'",
-        "DELETE FROM verdict",
-        "INSERT INTO verdict SELECT candidate_id, 'rejected', 'r2', '', 0 FROM candidate",
-        "DELETE FROM candidate",
-        "UPDATE candidate SET candidate_id = zeroblob(16)",
-    ],
-)
-def test_the_database_refuses_to_change_a_verdict(store, path, statement):
-    """Even raw SQL can neither change nor remove a verdict, nor take away what it is about."""
-    add(store, (1, b"a"))
-    before = decide(store, 1)
-    with closing(store._connect()) as connection, pytest.raises(sqlite3.IntegrityError):
-        connection.execute(statement)
-    assert store.get(cid(1)) == before
-
-
-@pytest.mark.parametrize("form", ["INSERT OR REPLACE", "REPLACE"])
-def test_the_database_refuses_to_replace_a_verdict(store, form):
-    """SQLite's REPLACE, which deletes without asking a trigger, cannot change a verdict either."""
-    add(store, (1, b"a"))
-    before = decide(store, 1)
-    with closing(store._connect()) as connection, pytest.raises(sqlite3.IntegrityError):
-        connection.execute(
-            f"{form} INTO verdict SELECT candidate_id, 'rejected', 'r2', '', 0 FROM candidate"
-        )
-    assert store.get(cid(1)) == before
-
-
 # --- on disk ----------------------------------------------------------------------------------
 
 
-def test_everything_is_there_after_a_restart(path):
-    """Candidates, states, verdicts and the order of arrival outlive the process."""
-    with closing(Store(path, clock=lambda: 1000.9)) as first:
+def test_everything_is_there_after_a_restart(where):
+    """Candidates, their states and the order of arrival outlive the process."""
+    with closing(open_store(where, clock=lambda: 1000.9)) as first:
         add(first, *[(n, b"%d" % n) for n in (3, 1, 2)])
-        decide(first, 1, REJECTED, "r1", "no")
+        decide(first, 1, REJECTED)
         before = first.page(0, 10, None)
-    with closing(Store(path)) as second:
+    with closing(open_store(where)) as second:
         assert second.page(0, 10, None) == before
-        assert second.get(cid(1)).verdict.reason == "no"
+        assert second.get(cid(1)).state == REJECTED
         assert add(second, (3, b"again"), (4, b"4")) == [False, True]
         assert [int(one.message) for one in second.page(0, 10, None)[0]] == [3, 1, 2, 4]
 
@@ -286,18 +206,18 @@ def test_what_was_answered_can_be_read_at_once(store):
         assert store.get(cid(number)).message == b"m"
 
 
-def test_close_finishes_what_waits(path):
+def test_close_finishes_what_waits(where):
     """Batches handed in before closing are kept and answered."""
-    with closing(Store(path)) as store:
-        futures = [store.add([(cid(n), b"m")]) for n in range(50)]
-    assert [future.result(PATIENCE_SECONDS) for future in futures] == [[True]] * 50
-    with closing(Store(path)) as reopened:
+    with closing(open_store(where)) as store:
+        futures = [submit(store, (n, b"m")) for n in range(50)]
+    assert [future.result(PATIENCE_SECONDS) for future in futures] == [[ADDED]] * 50
+    with closing(open_store(where)) as reopened:
         assert len(contents(reopened)) == 50
 
 
-def test_every_connection_is_durable_and_careful(store, path):
+def test_every_connection_is_durable_and_careful(path):
     """Commits reach the disk before they are answered, and deleted rows are overwritten."""
-    with closing(store._connect()) as connection:
+    with closing(open_store(path)) as store, store.read() as connection:
 
         def pragma(name: str) -> object:
             return connection.execute(f"PRAGMA {name}").fetchone()[0]
@@ -307,13 +227,14 @@ def test_every_connection_is_durable_and_careful(store, path):
         assert pragma("foreign_keys") == 1
         assert pragma("secure_delete") == 1
         assert pragma("trusted_schema") == 0
-        assert pragma("user_version") == 2
+        assert pragma("user_version") == 3
         assert pragma("integrity_check") == "ok"
     assert path.exists()
 
 
-def test_the_folder_of_a_new_store_is_private(store, path):
+def test_the_folder_of_a_new_store_is_private(path):
     """A folder that the store makes for itself is closed to others."""
+    open_store(path).close()
     assert path.parent.stat().st_mode & 0o077 == 0
 
 
@@ -328,10 +249,10 @@ def test_a_file_that_is_no_database_is_refused(path, content):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("version", [1, 99, -1])
+@pytest.mark.parametrize("version", [2, 99, -1])
 def test_a_store_of_another_version_is_refused(path, version):
     """A schema that this version does not know is not guessed at."""
-    Store(path).close()
+    open_store(path).close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {version}")
     message = refusal(path)
@@ -359,7 +280,7 @@ def test_an_empty_file_becomes_a_store(path):
     """A file made in advance, to set who owns it, is filled."""
     path.parent.mkdir()
     path.touch()
-    with closing(Store(path)) as store:
+    with closing(open_store(path)) as store:
         assert add(store, (1, b"a")) == [True]
 
 
@@ -377,8 +298,7 @@ def test_many_threads_lose_nothing_and_count_each_id_once(store):
         for batch in range(batches):
             first = (batch * size // 2 + number * 3) % 250
             ids = [(first + n) % 260 for n in range(size)]
-            future = store.add([(cid(n), b"%d" % n) for n in ids])
-            answers += zip(ids, future.result(PATIENCE_SECONDS), strict=True)
+            answers += zip(ids, add(store, *[(n, b"%d" % n) for n in ids]), strict=True)
         return answers
 
     with ThreadPoolExecutor(threads) as pool:
@@ -390,23 +310,6 @@ def test_many_threads_lose_nothing_and_count_each_id_once(store):
     assert fresh == dict.fromkeys(asked, 1)
 
 
-def test_many_threads_decide_a_candidate_once(store):
-    """Of many verdicts at once exactly one is recorded, and all but its own reviewer hear so."""
-    add(store, (1, b"a"))
-
-    def one_reviewer(number: int) -> bool:
-        try:
-            decide(store, 1, [CONFIRMED, REJECTED][number % 2], f"r{number}")
-        except AlreadyDecided:
-            return False
-        return True
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(one_reviewer, range(16)))
-    assert won.count(True) == 1
-    assert store.get(cid(1)).verdict.reviewer == f"r{won.index(True)}"
-
-
 class HeldUp:
     """A store whose writer waits for a lock, so that jobs gather and share one commit."""
 
@@ -415,83 +318,67 @@ class HeldUp:
         self._store = store
         self._entered = threading.Event()
         self.sizes: list[int] = []
-        commit = store._commit
+        commit = store._writer._commit
 
         def watched(connection, jobs):
             self.sizes.append(len(jobs))
             self._entered.set()
             commit(connection, jobs)
 
-        store._commit = watched
+        store._writer._commit = watched
 
     def __enter__(self) -> Self:
         """Take the lock, and let the writer run into it with a job of its own."""
-        self._lock = self._store._connect()
-        self._lock.execute("BEGIN IMMEDIATE")
+        self._lock = self._store._database.connect()
+        self._lock.begin()
         self._first = self._store.add([])
         assert self._entered.wait(PATIENCE_SECONDS)
         return self
 
     def __exit__(self, *_error: object) -> None:
         """Let the writer go on."""
-        self._lock.execute("ROLLBACK")
+        self._lock.rollback()
         self._lock.close()
+
+
+def refuses(_transaction: Transaction) -> None:
+    """A job that says no."""
+    raise NotFound("there is no such candidate")
+
+
+def half_done(transaction: Transaction) -> None:
+    """A job that has written when it fails."""
+    transaction.execute("DELETE FROM candidate")
+    transaction.execute("INSERT INTO audit VALUES (?)", ("half a pair: \ud800",))
 
 
 def test_a_job_that_fails_does_not_undo_others_of_its_commit(store):
     """Of jobs that share a commit, those that fail are undone alone and say why."""
     add(store, (1, b"a"), (2, b"b"))
-    decide(store, 1, CONFIRMED, "r1")
     with HeldUp(store) as held:
         jobs = [
-            store.add([(cid(3), b"c"), (cid(1), b"again")]),
-            store.decide(cid(1), REJECTED, "r2", "no"),
-            store.add([(cid(4), b"d"), (b"short", b"e")]),
-            store.decide(cid(99), CONFIRMED, "r1", ""),
-            store.decide(cid(2), "maybe", "r1", ""),
-            store.decide(cid(2), REJECTED, "r1", "no"),
-            store.add([(cid(5), b"e")]),
-        ]
-    faults = [type(job.exception(PATIENCE_SECONDS)) for job in jobs]
-    assert held.sizes == [1, len(jobs)]
-    assert faults == [
-        type(None),
-        AlreadyDecided,
-        sqlite3.IntegrityError,
-        NotFound,
-        sqlite3.IntegrityError,
-        type(None),
-        type(None),
-    ]
-    assert jobs[0].result() == [True, False]
-    assert jobs[6].result() == [True]
-    assert set(contents(store)) == {cid(n) for n in (1, 2, 3, 5)}
-    assert (store.get(cid(1)).state, store.get(cid(2)).state) == (CONFIRMED, REJECTED)
-
-
-def test_a_job_that_fails_in_another_way_does_not_undo_others_either(store):
-    """A job with a value that SQLite cannot take fails alone, as any other."""
-    add(store, (1, b"a"))
-    with HeldUp(store) as held:
-        jobs = [
-            store.add([(cid(2), b"b")]),
-            store.decide(cid(1), REJECTED, "r1", "half a pair: \ud800"),
-            store.add([(cid(3), b"c")]),
+            submit(store, (3, b"c"), (1, b"again")),
+            store.submit(refuses),
+            store.add([arrival(cid(4), b"d"), arrival(b"short", b"e")]),
+            store.submit(half_done),
+            submit(store, (5, b"e")),
         ]
     faults = [job.exception(PATIENCE_SECONDS) for job in jobs]
-    assert held.sizes == [1, 3]
-    assert [fault is None for fault in faults] == [True, False, True]
-    assert set(contents(store)) == {cid(1), cid(2), cid(3)}
-    assert store.get(cid(1)).verdict is None
+    assert held.sizes == [1, len(jobs)]
+    assert [fault is None for fault in faults] == [True, False, False, False, True]
+    assert [type(fault) for fault in faults[1:3]] == [NotFound, StoreFault]
+    assert jobs[0].result() == [ADDED, REPEATED]
+    assert jobs[4].result() == [ADDED]
+    assert set(contents(store)) == {cid(n) for n in (1, 2, 3, 5)}
 
 
 def test_a_caller_that_gives_up_does_not_stop_the_store(store):
     """A call that its client cancelled (a deadline, a lost connection) harms no later one."""
     with HeldUp(store):
-        given_up = store.add([(cid(1), b"a")])
+        given_up = submit(store, (1, b"a"))
         given_up.cancel()
-        same_commit = store.add([(cid(2), b"b")])
-    assert same_commit.result(10) == [True]
+        same_commit = submit(store, (2, b"b"))
+    assert same_commit.result(10) == [ADDED]
     assert add(store, (3, b"c")) == [True]
     assert {cid(2), cid(3)} <= set(contents(store))
 
@@ -499,17 +386,62 @@ def test_a_caller_that_gives_up_does_not_stop_the_store(store):
 def test_a_full_queue_makes_callers_wait(store):
     """More batches than the queue holds are all kept, in their order, once the writer goes on."""
     with HeldUp(store) as held:
-        futures = [store.add([(cid(n), b"%d" % n)]) for n in range(64)]
-        assert store._jobs.full()
+        futures = [submit(store, (n, b"%d" % n)) for n in range(64)]
+        assert store._writer._jobs.full()
         filler = threading.Thread(
-            target=lambda: futures.extend(store.add([(cid(n), b"%d" % n)]) for n in range(64, 200))
+            target=lambda: futures.extend(submit(store, (n, b"%d" % n)) for n in range(64, 200))
         )
         filler.start()
     filler.join(PATIENCE_SECONDS)
-    assert [future.result(PATIENCE_SECONDS) for future in futures] == [[True]] * 200
+    assert [future.result(PATIENCE_SECONDS) for future in futures] == [[ADDED]] * 200
     assert [int(one.message) for one in store.page(0, 500, None)[0]] == list(range(200))
     assert max(held.sizes) <= 16
     assert sum(held.sizes) == 201
+
+
+def test_readers_share_a_few_connections_and_lose_none(store):
+    """Neither a reader that finds nothing nor many at once leaves connections open."""
+    opened = []
+    connect = store._database.connect
+
+    class Counted:
+        """A database that counts the connections that are open."""
+
+        name = store.name
+
+        @staticmethod
+        def connect():
+            """Count it until it is closed."""
+            connection = connect()
+            opened.append(connection)
+            close = connection.close
+
+            def closed():
+                opened.remove(connection)
+                close()
+
+            connection.close = closed
+            return connection
+
+    store._database = Counted()
+    for _ in range(20):
+        with pytest.raises(NotFound):
+            store.get(cid(1))
+    assert len(opened) == 1
+
+    def read(_number: int) -> None:
+        start.wait(PATIENCE_SECONDS)
+        with store.read() as connection:
+            start.wait(PATIENCE_SECONDS)
+            assert connection.execute("SELECT count(*) FROM candidate").fetchone()[0] == 0
+
+    start = threading.Barrier(12)
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(read, range(12)))
+    assert len(opened) <= 12
+    with pytest.raises(StoreFault), store.read() as connection:
+        connection.execute("SELECT nothing FROM nowhere")
+    assert opened == []
 
 
 # --- repetition -------------------------------------------------------------------------------
@@ -524,7 +456,7 @@ def test_any_order_and_repetition_gives_the_same_store(tmp_path_factory, batches
     again = data.draw(st.permutations(batches + data.draw(st.lists(st.sampled_from(batches)))))
     kept = []
     for sequence in (batches, again):
-        with closing(Store(tmp_path_factory.mktemp("store") / "db")) as store:
+        with closing(open_store(tmp_path_factory.mktemp("store") / "db")) as store:
             answers = [add(store, *[(n, b"message %d" % n) for n in batch]) for batch in sequence]
             kept.append(contents(store))
         assert sum(sum(part) for part in answers) == len(kept[-1])
@@ -535,7 +467,7 @@ def test_any_order_and_repetition_gives_the_same_store(tmp_path_factory, batches
 @given(batches=BATCHES, repeats=st.lists(st.integers(0, 4), max_size=6))
 def test_repeats_never_replace_a_message(tmp_path_factory, batches, repeats):
     """Batches sent again with newly sealed messages change nothing of what is kept."""
-    with closing(Store(tmp_path_factory.mktemp("store") / "db")) as store:
+    with closing(open_store(tmp_path_factory.mktemp("store") / "db")) as store:
         for number, batch in enumerate(batches):
             add(store, *[(n, b"%d in batch %d" % (n, number)) for n in batch])
         before = store.page(0, 100, None)

@@ -346,16 +346,16 @@ TOKEN_BYTES = 16 + 16 + NAME_PAD_BYTES
 @given(st.text(max_size=200), st.sampled_from(["account", "content"]))
 def test_a_token_opens_to_its_name(name, label):
     """Whatever the name, its token has one size, differs each time, and opens to it."""
-    one, two = (make_token(TOKEN_KEY, label, CONTEXT, name) for _ in range(2))
+    one, two = (make_token(TOKEN_KEY, label, CONTEXT, CANDIDATE, name) for _ in range(2))
     assert one != two
     assert len(one) == len(two) == TOKEN_BYTES
-    assert open_token(TOKEN_KEY, label, CONTEXT, one) == name
-    assert open_token(TOKEN_KEY, label, CONTEXT, two) == name
+    assert open_token(TOKEN_KEY, label, CONTEXT, CANDIDATE, one) == name
+    assert open_token(TOKEN_KEY, label, CONTEXT, CANDIDATE, two) == name
 
 
 def test_tokens_of_one_name_have_nothing_in_common():
     """Two tokens of one account share neither nonce nor ciphertext, so they cannot be linked."""
-    tokens = [make_token(TOKEN_KEY, "account", CONTEXT, "account-1") for _ in range(20)]
+    tokens = [make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1") for _ in range(20)]
     assert len({token[:16] for token in tokens}) == 20
     assert len({token[16:32] for token in tokens}) == 20
     assert len({token[32:64] for token in tokens}) == 20
@@ -365,57 +365,57 @@ def test_tokens_of_one_name_have_nothing_in_common():
 @pytest.mark.parametrize("name", ["", "x" * 1024, "é" * 512, "\0" * 1024, "a\0"])
 def test_names_of_every_length_have_tokens_of_one_size(name):
     """From none to 1,024 bytes, with or without zeros, a name cannot be told by its token's size."""
-    token = make_token(TOKEN_KEY, "content", CONTEXT, name)
+    token = make_token(TOKEN_KEY, "content", CONTEXT, CANDIDATE, name)
     assert len(token) == TOKEN_BYTES
-    assert open_token(TOKEN_KEY, "content", CONTEXT, token) == name
+    assert open_token(TOKEN_KEY, "content", CONTEXT, CANDIDATE, token) == name
 
 
 @pytest.mark.parametrize("name", ["x" * 1025, "é" * 513])
 def test_a_name_too_long_for_a_token_is_refused(name):
     """A longer name is refused, not given a token of another size."""
     with pytest.raises(ValueError, match=str(NAME_PAD_BYTES)):
-        make_token(TOKEN_KEY, "content", CONTEXT, name)
+        make_token(TOKEN_KEY, "content", CONTEXT, CANDIDATE, name)
 
 
 @pytest.mark.parametrize("label", ["content", "Account", "", "account-"])
 def test_a_token_does_not_open_under_another_label(label):
     """An account's token is no item's."""
-    token = make_token(TOKEN_KEY, "account", CONTEXT, "account-1")
+    token = make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1")
     with pytest.raises(Unsealable):
-        open_token(TOKEN_KEY, label, CONTEXT, token)
+        open_token(TOKEN_KEY, label, CONTEXT, CANDIDATE, token)
 
 
 @pytest.mark.parametrize("context", OTHER_CONTEXTS)
 def test_a_token_means_nothing_in_another_context(context):
     """A token of one order, epoch, key version or policy does not open in another."""
-    token = make_token(TOKEN_KEY, "account", CONTEXT, "account-1")
+    token = make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1")
     with pytest.raises(Unsealable):
-        open_token(TOKEN_KEY, "account", context, token)
+        open_token(TOKEN_KEY, "account", context, CANDIDATE, token)
 
 
 @pytest.mark.parametrize("position", [0, 31, 32, 63])
 def test_a_token_does_not_open_with_another_key(position):
     """Both halves of the key are needed."""
-    token = make_token(TOKEN_KEY, "account", CONTEXT, "account-1")
+    token = make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1")
     with pytest.raises(Unsealable):
-        open_token(flipped(TOKEN_KEY, position), "account", CONTEXT, token)
+        open_token(flipped(TOKEN_KEY, position), "account", CONTEXT, CANDIDATE, token)
 
 
 @pytest.mark.parametrize("bit", [0, 7])
 @pytest.mark.parametrize("position", [0, 15, 16, 31, 32, 40, 500, TOKEN_BYTES - 1])
 def test_a_token_with_a_flipped_bit_does_not_open(position, bit):
     """A change in nonce, synthetic IV, name or padding is found."""
-    token = make_token(TOKEN_KEY, "account", CONTEXT, "account-1")
+    token = make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1")
     with pytest.raises(Unsealable):
-        open_token(TOKEN_KEY, "account", CONTEXT, flipped(token, position, bit))
+        open_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, flipped(token, position, bit))
 
 
 @pytest.mark.parametrize("length", [0, 1, 15, 16, 17, 31, 32, TOKEN_BYTES - 1])
 def test_a_token_cut_short_does_not_open(length):
     """A part of a token is no token."""
-    token = make_token(TOKEN_KEY, "account", CONTEXT, "account-1")
+    token = make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "account-1")
     with pytest.raises(Unsealable):
-        open_token(TOKEN_KEY, "account", CONTEXT, token[:length])
+        open_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, token[:length])
 
 
 # --- room -------------------------------------------------------------------------------------
@@ -424,8 +424,8 @@ def test_a_token_cut_short_does_not_open(length):
 def test_the_largest_payload_fits_its_record():
     """Two tokens of 1,024-byte names, the longest set id and a 200-byte indicator id fit."""
     payload = candidate_pb2.CandidatePayload(
-        content_token=make_token(TOKEN_KEY, "content", CONTEXT, "x" * 1024),
-        account_token=make_token(TOKEN_KEY, "account", CONTEXT, "y" * 1024),
+        content_token=make_token(TOKEN_KEY, "content", CONTEXT, CANDIDATE, "x" * 1024),
+        account_token=make_token(TOKEN_KEY, "account", CONTEXT, CANDIDATE, "y" * 1024),
         set_id="s" * 63,
         set_version=2**32 - 1,
         kind=candidate_pb2.INDICATOR_KIND_URL,

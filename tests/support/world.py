@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
 from pipeline import keys, order, run, scan
 from pipeline.sources import Declared
+from pipeline.vault import service as vault_service
 from pipeline.verification import service
 from pipeline.verification.review import Reviewer
 
@@ -143,8 +144,8 @@ def real_now() -> dt.datetime:
 
 
 @contextmanager
-def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """A verification service in this process; yields its address."""
+def _running(what: str, start: Callable[[Any, Any], Coroutine[Any, Any, None]]) -> Iterator[str]:
+    """A service in this process; yields its address."""
     started: list[int] = []
     failed: list[BaseException] = []
     ready = threading.Event()
@@ -162,13 +163,7 @@ def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Ite
         async def stop() -> None:
             await event.wait()
 
-        await service.serve(
-            address=address,
-            key_folder=world.keys / "verification",
-            store_path=store,
-            ready=on_ready,
-            stop=stop,
-        )
+        await start(on_ready, stop)
 
     def work() -> None:
         try:
@@ -177,16 +172,57 @@ def verification(world: World, store: Path, address: str = "127.0.0.1:0") -> Ite
             failed.append(error)
             ready.set()
 
-    thread = threading.Thread(target=work, name="verification")
+    thread = threading.Thread(target=work, name=what)
     thread.start()
     try:
-        assert ready.wait(30), "the verification service did not start"
+        assert ready.wait(30), f"{what} did not start"
         if failed:
             raise failed[0]
         yield f"127.0.0.1:{started[0]}"
     finally:
-        stopping[0]()
+        if not failed:
+            stopping[0]()
         thread.join(30)
+
+
+@contextmanager
+def verification(
+    world: World, store: Path | str, address: str = "127.0.0.1:0", **changes: Any
+) -> Iterator[str]:
+    """A verification service in this process; yields its address. `changes` are its settings."""
+    settings: dict[str, Any] = {
+        "orders": [make_order()],
+        "clock": lambda: clock().timestamp(),
+    }
+    with _running(
+        "verification",
+        lambda ready, stop: service.serve(
+            address=address,
+            key_folder=world.keys / "verification",
+            store_path=store,
+            ready=ready,
+            stop=stop,
+            **(settings | changes),
+        ),
+    ) as running:
+        yield running
+
+
+@contextmanager
+def vault(world: World, folder: Path, **changes: Any) -> Iterator[str]:
+    """The provider's vault in this process: `folder` gets identities/ and register.sqlite3."""
+    settings: dict[str, Any] = {
+        "address": "127.0.0.1:0",
+        "key_folder": world.keys / "vault",
+        "orders": [make_order()],
+        "desk_folder": folder / "identities",
+        "register_path": folder / "register.sqlite3",
+    }
+    with _running(
+        "vault",
+        lambda ready, stop: vault_service.serve(ready=ready, stop=stop, **(settings | changes)),
+    ) as running:
+        yield running
 
 
 @contextmanager

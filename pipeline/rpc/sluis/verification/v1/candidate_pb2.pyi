@@ -251,6 +251,8 @@ class CandidatePayload(_message.Message):
     DISTANCE_BITS_FIELD_NUMBER: _builtins.int
     RADIUS_BITS_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    PAIR_ID_FIELD_NUMBER: _builtins.int
+    USER_NOTIFIED_FIELD_NUMBER: _builtins.int
     content_token: _builtins.bytes
     """Opaque: only the provider's vault can turn it into an item."""
     account_token: _builtins.bytes
@@ -267,6 +269,12 @@ class CandidatePayload(_message.Message):
     """The set's radius in bits; 0 for exact methods."""
     quality: _builtins.int
     """PDQ quality of the item, 0-100; 0 for exact methods."""
+    pair_id: _builtins.bytes
+    """16 bytes: names the pair of indicator and content under the provider's epoch key. It goes back
+    with a rejection, so that this pair is not shown again.
+    """
+    user_notified: _builtins.bool
+    """A user has notified the provider of this item."""
     def __init__(
         self,
         *,
@@ -280,10 +288,12 @@ class CandidatePayload(_message.Message):
         distance_bits: _builtins.int = ...,
         radius_bits: _builtins.int = ...,
         quality: _builtins.int = ...,
+        pair_id: _builtins.bytes = ...,
+        user_notified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_token", b"account_token", "content_token", b"content_token", "distance_bits", b"distance_bits", "indicator_id", b"indicator_id", "kind", b"kind", "method", b"method", "quality", b"quality", "radius_bits", b"radius_bits", "set_id", b"set_id", "set_version", b"set_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_token", b"account_token", "content_token", b"content_token", "distance_bits", b"distance_bits", "indicator_id", b"indicator_id", "kind", b"kind", "method", b"method", "pair_id", b"pair_id", "quality", b"quality", "radius_bits", b"radius_bits", "set_id", b"set_id", "set_version", b"set_version", "user_notified", b"user_notified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

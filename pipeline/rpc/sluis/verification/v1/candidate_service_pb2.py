@@ -25,23 +25,27 @@ _sym_db = _symbol_database.Default()
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as sluis_dot_verification_dot_v1_dot_candidate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sluis/verification/v1/candidate_service.proto\x12\x15sluis.verification.v1\x1a%sluis/verification/v1/candidate.proto\"\x9a\x01\n\x0f\x43\x61ndidateResult\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32$.sluis.verification.v1.SubmitOutcome\x12:\n\rreject_reason\x18\x03 \x01(\x0e\x32#.sluis.verification.v1.RejectReason\"O\n\x17SubmitCandidatesRequest\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .sluis.verification.v1.Candidate\"S\n\x18SubmitCandidatesResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.sluis.verification.v1.CandidateResult*\x87\x01\n\rSubmitOutcome\x12\x1e\n\x1aSUBMIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMIT_OUTCOME_ACCEPTED\x10\x01\x12\x1c\n\x18SUBMIT_OUTCOME_DUPLICATE\x10\x02\x12\x1b\n\x17SUBMIT_OUTCOME_REJECTED\x10\x03*\xae\x01\n\x0cRejectReason\x12\x1d\n\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REJECT_REASON_MALFORMED\x10\x01\x12\x1d\n\x19REJECT_REASON_KEY_UNKNOWN\x10\x02\x12!\n\x1dREJECT_REASON_POLICY_MISMATCH\x10\x03\x12 \n\x1cREJECT_REASON_SHARE_CONFLICT\x10\x04\x32\x87\x01\n\x10\x43\x61ndidateService\x12s\n\x10SubmitCandidates\x12..sluis.verification.v1.SubmitCandidatesRequest\x1a/.sluis.verification.v1.SubmitCandidatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sluis/verification/v1/candidate_service.proto\x12\x15sluis.verification.v1\x1a%sluis/verification/v1/candidate.proto\"\x9a\x01\n\x0f\x43\x61ndidateResult\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32$.sluis.verification.v1.SubmitOutcome\x12:\n\rreject_reason\x18\x03 \x01(\x0e\x32#.sluis.verification.v1.RejectReason\"O\n\x17SubmitCandidatesRequest\x12\x34\n\ncandidates\x18\x01 \x03(\x0b\x32 .sluis.verification.v1.Candidate\"S\n\x18SubmitCandidatesResponse\x12\x37\n\x07results\x18\x01 \x03(\x0b\x32&.sluis.verification.v1.CandidateResult\"e\n\x17StreamCandidatesRequest\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x04\x12\x34\n\ncandidates\x18\x02 \x03(\x0b\x32 .sluis.verification.v1.Candidate\"\x9b\x01\n\x18StreamCandidatesResponse\x12\x14\n\x0c\x62\x61tch_number\x18\x01 \x01(\x04\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\r\x12\x17\n\x0f\x64uplicate_count\x18\x03 \x01(\r\x12\x38\n\x08rejected\x18\x04 \x03(\x0b\x32&.sluis.verification.v1.CandidateResult*\x87\x01\n\rSubmitOutcome\x12\x1e\n\x1aSUBMIT_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17SUBMIT_OUTCOME_ACCEPTED\x10\x01\x12\x1c\n\x18SUBMIT_OUTCOME_DUPLICATE\x10\x02\x12\x1b\n\x17SUBMIT_OUTCOME_REJECTED\x10\x03*\xc6\x02\n\x0cRejectReason\x12\x1d\n\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17REJECT_REASON_MALFORMED\x10\x01\x12\x1d\n\x19REJECT_REASON_KEY_UNKNOWN\x10\x02\x12!\n\x1dREJECT_REASON_POLICY_MISMATCH\x10\x03\x12 \n\x1cREJECT_REASON_SHARE_CONFLICT\x10\x04\x12\x19\n\x15REJECT_REASON_ALTERED\x10\x05\x12\x19\n\x15REJECT_REASON_EXPIRED\x10\x06\x12\x1f\n\x1bREJECT_REASON_ORDER_UNKNOWN\x10\x07\x12\x1f\n\x1bREJECT_REASON_EPOCH_UNKNOWN\x10\x08\x12\x1e\n\x1aREJECT_REASON_EPOCH_CLOSED\x10\t2\x80\x02\n\x10\x43\x61ndidateService\x12s\n\x10SubmitCandidates\x12..sluis.verification.v1.SubmitCandidatesRequest\x1a/.sluis.verification.v1.SubmitCandidatesResponse\x12w\n\x10StreamCandidates\x12..sluis.verification.v1.StreamCandidatesRequest\x1a/.sluis.verification.v1.StreamCandidatesResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipeline.rpc.sluis.verification.v1.candidate_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SUBMITOUTCOME']._serialized_start=435
-  _globals['_SUBMITOUTCOME']._serialized_end=570
-  _globals['_REJECTREASON']._serialized_start=573
-  _globals['_REJECTREASON']._serialized_end=747
+  _globals['_SUBMITOUTCOME']._serialized_start=696
+  _globals['_SUBMITOUTCOME']._serialized_end=831
+  _globals['_REJECTREASON']._serialized_start=834
+  _globals['_REJECTREASON']._serialized_end=1160
   _globals['_CANDIDATERESULT']._serialized_start=112
   _globals['_CANDIDATERESULT']._serialized_end=266
   _globals['_SUBMITCANDIDATESREQUEST']._serialized_start=268
   _globals['_SUBMITCANDIDATESREQUEST']._serialized_end=347
   _globals['_SUBMITCANDIDATESRESPONSE']._serialized_start=349
   _globals['_SUBMITCANDIDATESRESPONSE']._serialized_end=432
-  _globals['_CANDIDATESERVICE']._serialized_start=750
-  _globals['_CANDIDATESERVICE']._serialized_end=885
+  _globals['_STREAMCANDIDATESREQUEST']._serialized_start=434
+  _globals['_STREAMCANDIDATESREQUEST']._serialized_end=535
+  _globals['_STREAMCANDIDATESRESPONSE']._serialized_start=538
+  _globals['_STREAMCANDIDATESRESPONSE']._serialized_end=693
+  _globals['_CANDIDATESERVICE']._serialized_start=1163
+  _globals['_CANDIDATESERVICE']._serialized_end=1419
 # @@protoc_insertion_point(module_scope)

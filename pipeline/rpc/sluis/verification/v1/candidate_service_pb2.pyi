@@ -57,8 +57,20 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """Sealed under a release policy that this service does not accept."""
     REJECT_REASON_SHARE_CONFLICT: _RejectReason.ValueType  # 4
     """Another candidate of the group has the same x with another y: one of them is forged or damaged.
-    The later one is quarantined.
+    Both are quarantined; the honest one is released once its group opens and proves it.
     """
+    REJECT_REASON_ALTERED: _RejectReason.ValueType  # 5
+    """Its group is open, and the candidate's shares or ciphertext are not what was sealed.
+    Quarantined. Of a group that is not yet open, this is seen only when it opens.
+    """
+    REJECT_REASON_EXPIRED: _RejectReason.ValueType  # 6
+    """A hit on new material whose retention is over. Not kept."""
+    REJECT_REASON_ORDER_UNKNOWN: _RejectReason.ValueType  # 7
+    """The service does not serve this order."""
+    REJECT_REASON_EPOCH_UNKNOWN: _RejectReason.ValueType  # 8
+    """The hit's day is not in this epoch of the order."""
+    REJECT_REASON_EPOCH_CLOSED: _RejectReason.ValueType  # 9
+    """The provider has destroyed this epoch's key: nothing new can be of it."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper): ...
 
@@ -70,8 +82,20 @@ REJECT_REASON_POLICY_MISMATCH: RejectReason.ValueType  # 3
 """Sealed under a release policy that this service does not accept."""
 REJECT_REASON_SHARE_CONFLICT: RejectReason.ValueType  # 4
 """Another candidate of the group has the same x with another y: one of them is forged or damaged.
-The later one is quarantined.
+Both are quarantined; the honest one is released once its group opens and proves it.
 """
+REJECT_REASON_ALTERED: RejectReason.ValueType  # 5
+"""Its group is open, and the candidate's shares or ciphertext are not what was sealed.
+Quarantined. Of a group that is not yet open, this is seen only when it opens.
+"""
+REJECT_REASON_EXPIRED: RejectReason.ValueType  # 6
+"""A hit on new material whose retention is over. Not kept."""
+REJECT_REASON_ORDER_UNKNOWN: RejectReason.ValueType  # 7
+"""The service does not serve this order."""
+REJECT_REASON_EPOCH_UNKNOWN: RejectReason.ValueType  # 8
+"""The hit's day is not in this epoch of the order."""
+REJECT_REASON_EPOCH_CLOSED: RejectReason.ValueType  # 9
+"""The provider has destroyed this epoch's key: nothing new can be of it."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 @_typing.final
@@ -141,3 +165,60 @@ class SubmitCandidatesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SubmitCandidatesResponse: _TypeAlias = SubmitCandidatesResponse  # noqa: Y015
+
+@_typing.final
+class StreamCandidatesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    """Counts up from 1 within a stream."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[_candidate_pb2.Candidate]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        candidates: _abc.Iterable[_candidate_pb2.Candidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_number", b"batch_number", "candidates", b"candidates"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCandidatesRequest: _TypeAlias = StreamCandidatesRequest  # noqa: Y015
+
+@_typing.final
+class StreamCandidatesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_NUMBER_FIELD_NUMBER: _builtins.int
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    batch_number: _builtins.int
+    accepted_count: _builtins.int
+    duplicate_count: _builtins.int
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___CandidateResult]:
+        """Those that were not taken, each with its reason."""
+
+    def __init__(
+        self,
+        *,
+        batch_number: _builtins.int = ...,
+        accepted_count: _builtins.int = ...,
+        duplicate_count: _builtins.int = ...,
+        rejected: _abc.Iterable[Global___CandidateResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "batch_number", b"batch_number", "duplicate_count", b"duplicate_count", "rejected", b"rejected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamCandidatesResponse: _TypeAlias = StreamCandidatesResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class CandidateServiceStub:
                 request_serializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesRequest.SerializeToString,
                 response_deserializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesResponse.FromString,
                 _registered_method=True)
+        self.StreamCandidates = channel.stream_stream(
+                '/sluis.verification.v1.CandidateService/StreamCandidates',
+                request_serializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesRequest.SerializeToString,
+                response_deserializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesResponse.FromString,
+                _registered_method=True)
 
 
 class CandidateServiceServicer:
@@ -55,6 +60,16 @@ class CandidateServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamCandidates(self, request_iterator, context):
+        """The same for a backfill: batches in, an answer for each in the order they came. The service reads
+        ahead of its answers by a few batches and no more, so a client may wait for every answer or for
+        none. A batch that is too large, or whose number does not count up, ends the stream with
+        INVALID_ARGUMENT; what was answered before stays kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CandidateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -62,6 +77,11 @@ def add_CandidateServiceServicer_to_server(servicer, server):
                     servicer.SubmitCandidates,
                     request_deserializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesRequest.FromString,
                     response_serializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesResponse.SerializeToString,
+            ),
+            'StreamCandidates': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamCandidates,
+                    request_deserializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesRequest.FromString,
+                    response_serializer=sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -92,6 +112,33 @@ class CandidateService:
             '/sluis.verification.v1.CandidateService/SubmitCandidates',
             sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesRequest.SerializeToString,
             sluis_dot_verification_dot_v1_dot_candidate__service__pb2.SubmitCandidatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamCandidates(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/sluis.verification.v1.CandidateService/StreamCandidates',
+            sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesRequest.SerializeToString,
+            sluis_dot_verification_dot_v1_dot_candidate__service__pb2.StreamCandidatesResponse.FromString,
             options,
             channel_credentials,
             insecure,

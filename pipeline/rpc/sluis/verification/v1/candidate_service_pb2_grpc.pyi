@@ -38,6 +38,12 @@ class CandidateServiceStub:
     durable. Faults of single candidates stand in their results; the call itself fails with
     UNAVAILABLE (retry), INVALID_ARGUMENT (too many candidates) or PERMISSION_DENIED.
     """
+    StreamCandidates: _grpc.StreamStreamMultiCallable[_candidate_service_pb2.StreamCandidatesRequest, _candidate_service_pb2.StreamCandidatesResponse]
+    """The same for a backfill: batches in, an answer for each in the order they came. The service reads
+    ahead of its answers by a few batches and no more, so a client may wait for every answer or for
+    none. A batch that is too large, or whose number does not count up, ends the stream with
+    INVALID_ARGUMENT; what was answered before stays kept.
+    """
 
 @_typing.type_check_only
 class CandidateServiceAsyncStub(CandidateServiceStub):
@@ -48,6 +54,12 @@ class CandidateServiceAsyncStub(CandidateServiceStub):
     """Submits up to 1,000 candidates. Idempotent by candidate_id. A result that is returned is
     durable. Faults of single candidates stand in their results; the call itself fails with
     UNAVAILABLE (retry), INVALID_ARGUMENT (too many candidates) or PERMISSION_DENIED.
+    """
+    StreamCandidates: _aio.StreamStreamMultiCallable[_candidate_service_pb2.StreamCandidatesRequest, _candidate_service_pb2.StreamCandidatesResponse]  # type: ignore[assignment]
+    """The same for a backfill: batches in, an answer for each in the order they came. The service reads
+    ahead of its answers by a few batches and no more, so a client may wait for every answer or for
+    none. A batch that is too large, or whose number does not count up, ends the stream with
+    INVALID_ARGUMENT; what was answered before stays kept.
     """
 
 class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -62,6 +74,18 @@ class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
         """Submits up to 1,000 candidates. Idempotent by candidate_id. A result that is returned is
         durable. Faults of single candidates stand in their results; the call itself fails with
         UNAVAILABLE (retry), INVALID_ARGUMENT (too many candidates) or PERMISSION_DENIED.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamCandidates(
+        self,
+        request_iterator: _MaybeAsyncIterator[_candidate_service_pb2.StreamCandidatesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_candidate_service_pb2.StreamCandidatesResponse], _abc.AsyncIterator[_candidate_service_pb2.StreamCandidatesResponse]]:
+        """The same for a backfill: batches in, an answer for each in the order they came. The service reads
+        ahead of its answers by a few batches and no more, so a client may wait for every answer or for
+        none. A batch that is too large, or whose number does not count up, ends the stream with
+        INVALID_ARGUMENT; what was answered before stays kept.
         """
 
 def add_CandidateServiceServicer_to_server(servicer: CandidateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

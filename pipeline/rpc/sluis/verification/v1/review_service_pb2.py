@@ -24,35 +24,36 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as sluis_dot_verification_dot_v1_dot_candidate__pb2
+from pipeline.rpc.sluis.verification.v1 import verdict_pb2 as sluis_dot_verification_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sluis/verification/v1/review_service.proto\x12\x15sluis.verification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sluis/verification/v1/candidate.proto\"\x90\x01\n\x07Verdict\x12\x32\n\x05value\x18\x01 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x10\n\x08reviewer\x18\x02 \x01(\t\x12/\n\x0b\x64\x65\x63ide_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\xff\x01\n\nReviewItem\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\tcandidate\x18\x02 \x01(\x0b\x32 .sluis.verification.v1.Candidate\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07verdict\x18\x05 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\x12\x11\n\tgroup_ref\x18\x06 \x01(\x0c\"x\n\x15ListCandidatesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\"_\n\x16ListCandidatesResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sluis.verification.v1.ReviewItem\x12\x13\n\x0btotal_count\x18\x02 \x01(\x04\"+\n\x13GetCandidateRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\"G\n\x14GetCandidateResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem\"p\n\x14RecordVerdictRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x32\n\x05value\x18\x02 \x01(\x0e\x32#.sluis.verification.v1.VerdictValue\x12\x0e\n\x06reason\x18\x03 \x01(\t\"H\n\x15RecordVerdictResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem*\x8c\x01\n\x0e\x43\x61ndidateState\x12\x1f\n\x1b\x43\x41NDIDATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NDIDATE_STATE_RELEASED\x10\x01\x12\x1d\n\x19\x43\x41NDIDATE_STATE_CONFIRMED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_STATE_REJECTED\x10\x03*f\n\x0cVerdictValue\x12\x1d\n\x19VERDICT_VALUE_UNSPECIFIED\x10\x00\x12\x1b\n\x17VERDICT_VALUE_CONFIRMED\x10\x01\x12\x1a\n\x16VERDICT_VALUE_REJECTED\x10\x02\x32\xd3\x02\n\rReviewService\x12m\n\x0eListCandidates\x12,.sluis.verification.v1.ListCandidatesRequest\x1a-.sluis.verification.v1.ListCandidatesResponse\x12g\n\x0cGetCandidate\x12*.sluis.verification.v1.GetCandidateRequest\x1a+.sluis.verification.v1.GetCandidateResponse\x12j\n\rRecordVerdict\x12+.sluis.verification.v1.RecordVerdictRequest\x1a,.sluis.verification.v1.RecordVerdictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*sluis/verification/v1/review_service.proto\x12\x15sluis.verification.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%sluis/verification/v1/candidate.proto\x1a#sluis/verification/v1/verdict.proto\"\xb3\x02\n\nReviewItem\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\tcandidate\x18\x02 \x01(\x0b\x32 .sluis.verification.v1.Candidate\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\x12\x30\n\x0creceive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x07verdict\x18\x05 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\x12\x11\n\tgroup_ref\x18\x06 \x01(\x0c\x12\x32\n\tdecisions\x18\x07 \x03(\x0b\x32\x1f.sluis.verification.v1.Decision\"x\n\x15ListCandidatesRequest\x12\x16\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04\x12\x11\n\tpage_size\x18\x02 \x01(\r\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.sluis.verification.v1.CandidateState\"_\n\x16ListCandidatesResponse\x12\x30\n\x05items\x18\x01 \x03(\x0b\x32!.sluis.verification.v1.ReviewItem\x12\x13\n\x0btotal_count\x18\x02 \x01(\x04\"+\n\x13GetCandidateRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\"G\n\x14GetCandidateResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem\"q\n\x15RecordDecisionRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x31\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32\x1f.sluis.verification.v1.Decision\x12\x0f\n\x07payload\x18\x03 \x01(\x0c\"I\n\x16RecordDecisionResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem\"B\n\x17\x45xplainCandidateRequest\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12\x11\n\treference\x18\x02 \x01(\t\"K\n\x18\x45xplainCandidateResponse\x12/\n\x04item\x18\x01 \x01(\x0b\x32!.sluis.verification.v1.ReviewItem*\x88\x02\n\x0e\x43\x61ndidateState\x12\x1f\n\x1b\x43\x41NDIDATE_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43\x41NDIDATE_STATE_RELEASED\x10\x01\x12\x1d\n\x19\x43\x41NDIDATE_STATE_CONFIRMED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_STATE_REJECTED\x10\x03\x12\"\n\x1e\x43\x41NDIDATE_STATE_CONFIRMED_ONCE\x10\x04\x12\x1c\n\x18\x43\x41NDIDATE_STATE_DISPUTED\x10\x05\x12\x1c\n\x18\x43\x41NDIDATE_STATE_REPORTED\x10\x06\x12\x1a\n\x16\x43\x41NDIDATE_STATE_CLOSED\x10\x07\x32\xcb\x03\n\rReviewService\x12m\n\x0eListCandidates\x12,.sluis.verification.v1.ListCandidatesRequest\x1a-.sluis.verification.v1.ListCandidatesResponse\x12g\n\x0cGetCandidate\x12*.sluis.verification.v1.GetCandidateRequest\x1a+.sluis.verification.v1.GetCandidateResponse\x12m\n\x0eRecordDecision\x12,.sluis.verification.v1.RecordDecisionRequest\x1a-.sluis.verification.v1.RecordDecisionResponse\x12s\n\x10\x45xplainCandidate\x12..sluis.verification.v1.ExplainCandidateRequest\x1a/.sluis.verification.v1.ExplainCandidateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipeline.rpc.sluis.verification.v1.review_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CANDIDATESTATE']._serialized_start=1072
-  _globals['_CANDIDATESTATE']._serialized_end=1212
-  _globals['_VERDICTVALUE']._serialized_start=1214
-  _globals['_VERDICTVALUE']._serialized_end=1316
-  _globals['_VERDICT']._serialized_start=142
-  _globals['_VERDICT']._serialized_end=286
-  _globals['_REVIEWITEM']._serialized_start=289
-  _globals['_REVIEWITEM']._serialized_end=544
-  _globals['_LISTCANDIDATESREQUEST']._serialized_start=546
-  _globals['_LISTCANDIDATESREQUEST']._serialized_end=666
-  _globals['_LISTCANDIDATESRESPONSE']._serialized_start=668
-  _globals['_LISTCANDIDATESRESPONSE']._serialized_end=763
-  _globals['_GETCANDIDATEREQUEST']._serialized_start=765
-  _globals['_GETCANDIDATEREQUEST']._serialized_end=808
-  _globals['_GETCANDIDATERESPONSE']._serialized_start=810
-  _globals['_GETCANDIDATERESPONSE']._serialized_end=881
-  _globals['_RECORDVERDICTREQUEST']._serialized_start=883
-  _globals['_RECORDVERDICTREQUEST']._serialized_end=995
-  _globals['_RECORDVERDICTRESPONSE']._serialized_start=997
-  _globals['_RECORDVERDICTRESPONSE']._serialized_end=1069
-  _globals['_REVIEWSERVICE']._serialized_start=1319
-  _globals['_REVIEWSERVICE']._serialized_end=1658
+  _globals['_CANDIDATESTATE']._serialized_start=1161
+  _globals['_CANDIDATESTATE']._serialized_end=1425
+  _globals['_REVIEWITEM']._serialized_start=179
+  _globals['_REVIEWITEM']._serialized_end=486
+  _globals['_LISTCANDIDATESREQUEST']._serialized_start=488
+  _globals['_LISTCANDIDATESREQUEST']._serialized_end=608
+  _globals['_LISTCANDIDATESRESPONSE']._serialized_start=610
+  _globals['_LISTCANDIDATESRESPONSE']._serialized_end=705
+  _globals['_GETCANDIDATEREQUEST']._serialized_start=707
+  _globals['_GETCANDIDATEREQUEST']._serialized_end=750
+  _globals['_GETCANDIDATERESPONSE']._serialized_start=752
+  _globals['_GETCANDIDATERESPONSE']._serialized_end=823
+  _globals['_RECORDDECISIONREQUEST']._serialized_start=825
+  _globals['_RECORDDECISIONREQUEST']._serialized_end=938
+  _globals['_RECORDDECISIONRESPONSE']._serialized_start=940
+  _globals['_RECORDDECISIONRESPONSE']._serialized_end=1013
+  _globals['_EXPLAINCANDIDATEREQUEST']._serialized_start=1015
+  _globals['_EXPLAINCANDIDATEREQUEST']._serialized_end=1081
+  _globals['_EXPLAINCANDIDATERESPONSE']._serialized_start=1083
+  _globals['_EXPLAINCANDIDATERESPONSE']._serialized_end=1158
+  _globals['_REVIEWSERVICE']._serialized_start=1428
+  _globals['_REVIEWSERVICE']._serialized_end=1887
 # @@protoc_insertion_point(module_scope)

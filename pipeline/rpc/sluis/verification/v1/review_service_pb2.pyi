@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as _candidate_pb2
+from pipeline.rpc.sluis.verification.v1 import verdict_pb2 as _verdict_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -33,6 +34,13 @@ class _CandidateStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Candid
     CANDIDATE_STATE_CONFIRMED: _CandidateState.ValueType  # 2
     CANDIDATE_STATE_REJECTED: _CandidateState.ValueType  # 3
     """Manifestly unfounded: a false positive."""
+    CANDIDATE_STATE_CONFIRMED_ONCE: _CandidateState.ValueType  # 4
+    """One reviewer has confirmed; a second, different one must look."""
+    CANDIDATE_STATE_DISPUTED: _CandidateState.ValueType  # 5
+    """Reviewers disagree; a further one must look."""
+    CANDIDATE_STATE_REPORTED: _CandidateState.ValueType  # 6
+    """A person has sent a report on it."""
+    CANDIDATE_STATE_CLOSED: _CandidateState.ValueType  # 7
 
 class CandidateState(_CandidateState, metaclass=_CandidateStateEnumTypeWrapper): ...
 
@@ -42,54 +50,14 @@ CANDIDATE_STATE_RELEASED: CandidateState.ValueType  # 1
 CANDIDATE_STATE_CONFIRMED: CandidateState.ValueType  # 2
 CANDIDATE_STATE_REJECTED: CandidateState.ValueType  # 3
 """Manifestly unfounded: a false positive."""
+CANDIDATE_STATE_CONFIRMED_ONCE: CandidateState.ValueType  # 4
+"""One reviewer has confirmed; a second, different one must look."""
+CANDIDATE_STATE_DISPUTED: CandidateState.ValueType  # 5
+"""Reviewers disagree; a further one must look."""
+CANDIDATE_STATE_REPORTED: CandidateState.ValueType  # 6
+"""A person has sent a report on it."""
+CANDIDATE_STATE_CLOSED: CandidateState.ValueType  # 7
 Global___CandidateState: _TypeAlias = CandidateState  # noqa: Y015
-
-class _VerdictValue:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _VerdictValueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictValue.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    VERDICT_VALUE_UNSPECIFIED: _VerdictValue.ValueType  # 0
-    VERDICT_VALUE_CONFIRMED: _VerdictValue.ValueType  # 1
-    VERDICT_VALUE_REJECTED: _VerdictValue.ValueType  # 2
-
-class VerdictValue(_VerdictValue, metaclass=_VerdictValueEnumTypeWrapper): ...
-
-VERDICT_VALUE_UNSPECIFIED: VerdictValue.ValueType  # 0
-VERDICT_VALUE_CONFIRMED: VerdictValue.ValueType  # 1
-VERDICT_VALUE_REJECTED: VerdictValue.ValueType  # 2
-Global___VerdictValue: _TypeAlias = VerdictValue  # noqa: Y015
-
-@_typing.final
-class Verdict(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    VALUE_FIELD_NUMBER: _builtins.int
-    REVIEWER_FIELD_NUMBER: _builtins.int
-    DECIDE_TIME_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    value: Global___VerdictValue.ValueType
-    reviewer: _builtins.str
-    """The reviewer's certified identity (URI SAN), written by the service, never by the caller."""
-    reason: _builtins.str
-    @_builtins.property
-    def decide_time(self) -> _timestamp_pb2.Timestamp: ...
-    def __init__(
-        self,
-        *,
-        value: Global___VerdictValue.ValueType = ...,
-        reviewer: _builtins.str = ...,
-        decide_time: _timestamp_pb2.Timestamp | None = ...,
-        reason: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "reason", b"reason", "reviewer", b"reviewer", "value", b"value"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class ReviewItem(_message.Message):
@@ -101,6 +69,7 @@ class ReviewItem(_message.Message):
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     GROUP_REF_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in order of release, without gaps; the cursor of ListCandidates."""
     state: Global___CandidateState.ValueType
@@ -113,8 +82,12 @@ class ReviewItem(_message.Message):
     @_builtins.property
     def receive_time(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
-    def verdict(self) -> Global___Verdict:
-        """Set once decided."""
+    def verdict(self) -> _verdict_pb2.Verdict:
+        """Set once a verdict stands."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_verdict_pb2.Decision]:
+        """In order. While no verdict stands, a reviewer sees only their own: a second opinion is one."""
 
     def __init__(
         self,
@@ -123,12 +96,13 @@ class ReviewItem(_message.Message):
         candidate: _candidate_pb2.Candidate | None = ...,
         state: Global___CandidateState.ValueType = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
-        verdict: Global___Verdict | None = ...,
+        verdict: _verdict_pb2.Verdict | None = ...,
         group_ref: _builtins.bytes = ...,
+        decisions: _abc.Iterable[_verdict_pb2.Decision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "receive_time", b"receive_time", "verdict", b"verdict"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "group_ref", b"group_ref", "receive_time", b"receive_time", "sequence", b"sequence", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "decisions", b"decisions", "group_ref", b"group_ref", "receive_time", b"receive_time", "sequence", b"sequence", "state", b"state", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,33 +200,36 @@ class GetCandidateResponse(_message.Message):
 Global___GetCandidateResponse: _TypeAlias = GetCandidateResponse  # noqa: Y015
 
 @_typing.final
-class RecordVerdictRequest(_message.Message):
+class RecordDecisionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CANDIDATE_ID_FIELD_NUMBER: _builtins.int
-    VALUE_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
     candidate_id: _builtins.bytes
-    value: Global___VerdictValue.ValueType
-    reason: _builtins.str
-    """Why, in the reviewer's words; required for a rejection."""
+    payload: _builtins.bytes
+    """With CONFIRMED: the opened CandidatePayload, as it was sealed. Its SHA-256 is in the decision."""
+    @_builtins.property
+    def decision(self) -> _verdict_pb2.Decision:
+        """Signed by the reviewer; decide_time is left empty."""
+
     def __init__(
         self,
         *,
         candidate_id: _builtins.bytes = ...,
-        value: Global___VerdictValue.ValueType = ...,
-        reason: _builtins.str = ...,
+        decision: _verdict_pb2.Decision | None = ...,
+        payload: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_id", b"candidate_id", "reason", b"reason", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_id", b"candidate_id", "decision", b"decision", "payload", b"payload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RecordVerdictRequest: _TypeAlias = RecordVerdictRequest  # noqa: Y015
+Global___RecordDecisionRequest: _TypeAlias = RecordDecisionRequest  # noqa: Y015
 
 @_typing.final
-class RecordVerdictResponse(_message.Message):
+class RecordDecisionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEM_FIELD_NUMBER: _builtins.int
@@ -269,4 +246,47 @@ class RecordVerdictResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___RecordVerdictResponse: _TypeAlias = RecordVerdictResponse  # noqa: Y015
+Global___RecordDecisionResponse: _TypeAlias = RecordDecisionResponse  # noqa: Y015
+
+@_typing.final
+class ExplainCandidateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CANDIDATE_ID_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    candidate_id: _builtins.bytes
+    reference: _builtins.str
+    """The complaint or case this answers; entered in the audit."""
+    def __init__(
+        self,
+        *,
+        candidate_id: _builtins.bytes = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_id", b"candidate_id", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainCandidateRequest: _TypeAlias = ExplainCandidateRequest  # noqa: Y015
+
+@_typing.final
+class ExplainCandidateResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> Global___ReviewItem: ...
+    def __init__(
+        self,
+        *,
+        item: Global___ReviewItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainCandidateResponse: _TypeAlias = ExplainCandidateResponse  # noqa: Y015

@@ -47,10 +47,15 @@ class ReviewServiceStub:
                 request_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.GetCandidateRequest.SerializeToString,
                 response_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.GetCandidateResponse.FromString,
                 _registered_method=True)
-        self.RecordVerdict = channel.unary_unary(
-                '/sluis.verification.v1.ReviewService/RecordVerdict',
-                request_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictRequest.SerializeToString,
-                response_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictResponse.FromString,
+        self.RecordDecision = channel.unary_unary(
+                '/sluis.verification.v1.ReviewService/RecordDecision',
+                request_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionRequest.SerializeToString,
+                response_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionResponse.FromString,
+                _registered_method=True)
+        self.ExplainCandidate = channel.unary_unary(
+                '/sluis.verification.v1.ReviewService/ExplainCandidate',
+                request_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateRequest.SerializeToString,
+                response_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateResponse.FromString,
                 _registered_method=True)
 
 
@@ -74,9 +79,18 @@ class ReviewServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RecordVerdict(self, request, context):
-        """Records a person's verdict, once: ALREADY_EXISTS if another verdict stands, OK if the same one
-        by the same reviewer is repeated.
+    def RecordDecision(self, request, context):
+        """Records a reviewer's decision, once: ALREADY_EXISTS if this reviewer has decided otherwise or a
+        verdict stands, OK if the same decision is repeated. Two different reviewers confirm; one
+        rejects, unless another has confirmed before: then the candidate is disputed until two agree.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainCandidate(self, request, context):
+        """Returns one released candidate with everything decided on it, for an answer to a complaint. The
+        look-up itself is entered in the audit.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,10 +109,15 @@ def add_ReviewServiceServicer_to_server(servicer, server):
                     request_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.GetCandidateRequest.FromString,
                     response_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.GetCandidateResponse.SerializeToString,
             ),
-            'RecordVerdict': grpc.unary_unary_rpc_method_handler(
-                    servicer.RecordVerdict,
-                    request_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictRequest.FromString,
-                    response_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictResponse.SerializeToString,
+            'RecordDecision': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDecision,
+                    request_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionRequest.FromString,
+                    response_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionResponse.SerializeToString,
+            ),
+            'ExplainCandidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCandidate,
+                    request_deserializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateRequest.FromString,
+                    response_serializer=sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -169,7 +188,7 @@ class ReviewService:
             _registered_method=True)
 
     @staticmethod
-    def RecordVerdict(request,
+    def RecordDecision(request,
             target,
             options=(),
             channel_credentials=None,
@@ -182,9 +201,36 @@ class ReviewService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/sluis.verification.v1.ReviewService/RecordVerdict',
-            sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictRequest.SerializeToString,
-            sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordVerdictResponse.FromString,
+            '/sluis.verification.v1.ReviewService/RecordDecision',
+            sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionRequest.SerializeToString,
+            sluis_dot_verification_dot_v1_dot_review__service__pb2.RecordDecisionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCandidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/sluis.verification.v1.ReviewService/ExplainCandidate',
+            sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateRequest.SerializeToString,
+            sluis_dot_verification_dot_v1_dot_review__service__pb2.ExplainCandidateResponse.FromString,
             options,
             channel_credentials,
             insecure,

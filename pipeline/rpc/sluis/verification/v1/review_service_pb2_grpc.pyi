@@ -40,9 +40,14 @@ class ReviewServiceStub:
     """Lists released candidates in order of release."""
     GetCandidate: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.GetCandidateRequest, _review_service_pb2.GetCandidateResponse]
     """Returns one released candidate with its seal. NOT_FOUND if there is none."""
-    RecordVerdict: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.RecordVerdictRequest, _review_service_pb2.RecordVerdictResponse]
-    """Records a person's verdict, once: ALREADY_EXISTS if another verdict stands, OK if the same one
-    by the same reviewer is repeated.
+    RecordDecision: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.RecordDecisionRequest, _review_service_pb2.RecordDecisionResponse]
+    """Records a reviewer's decision, once: ALREADY_EXISTS if this reviewer has decided otherwise or a
+    verdict stands, OK if the same decision is repeated. Two different reviewers confirm; one
+    rejects, unless another has confirmed before: then the candidate is disputed until two agree.
+    """
+    ExplainCandidate: _grpc.UnaryUnaryMultiCallable[_review_service_pb2.ExplainCandidateRequest, _review_service_pb2.ExplainCandidateResponse]
+    """Returns one released candidate with everything decided on it, for an answer to a complaint. The
+    look-up itself is entered in the audit.
     """
 
 @_typing.type_check_only
@@ -57,9 +62,14 @@ class ReviewServiceAsyncStub(ReviewServiceStub):
     """Lists released candidates in order of release."""
     GetCandidate: _aio.UnaryUnaryMultiCallable[_review_service_pb2.GetCandidateRequest, _review_service_pb2.GetCandidateResponse]  # type: ignore[assignment]
     """Returns one released candidate with its seal. NOT_FOUND if there is none."""
-    RecordVerdict: _aio.UnaryUnaryMultiCallable[_review_service_pb2.RecordVerdictRequest, _review_service_pb2.RecordVerdictResponse]  # type: ignore[assignment]
-    """Records a person's verdict, once: ALREADY_EXISTS if another verdict stands, OK if the same one
-    by the same reviewer is repeated.
+    RecordDecision: _aio.UnaryUnaryMultiCallable[_review_service_pb2.RecordDecisionRequest, _review_service_pb2.RecordDecisionResponse]  # type: ignore[assignment]
+    """Records a reviewer's decision, once: ALREADY_EXISTS if this reviewer has decided otherwise or a
+    verdict stands, OK if the same decision is repeated. Two different reviewers confirm; one
+    rejects, unless another has confirmed before: then the candidate is disputed until two agree.
+    """
+    ExplainCandidate: _aio.UnaryUnaryMultiCallable[_review_service_pb2.ExplainCandidateRequest, _review_service_pb2.ExplainCandidateResponse]  # type: ignore[assignment]
+    """Returns one released candidate with everything decided on it, for an answer to a complaint. The
+    look-up itself is entered in the audit.
     """
 
 class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,13 +95,24 @@ class ReviewServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns one released candidate with its seal. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
-    def RecordVerdict(
+    def RecordDecision(
         self,
-        request: _review_service_pb2.RecordVerdictRequest,
+        request: _review_service_pb2.RecordDecisionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_review_service_pb2.RecordVerdictResponse, _abc.Awaitable[_review_service_pb2.RecordVerdictResponse]]:
-        """Records a person's verdict, once: ALREADY_EXISTS if another verdict stands, OK if the same one
-        by the same reviewer is repeated.
+    ) -> _typing.Union[_review_service_pb2.RecordDecisionResponse, _abc.Awaitable[_review_service_pb2.RecordDecisionResponse]]:
+        """Records a reviewer's decision, once: ALREADY_EXISTS if this reviewer has decided otherwise or a
+        verdict stands, OK if the same decision is repeated. Two different reviewers confirm; one
+        rejects, unless another has confirmed before: then the candidate is disputed until two agree.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainCandidate(
+        self,
+        request: _review_service_pb2.ExplainCandidateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_review_service_pb2.ExplainCandidateResponse, _abc.Awaitable[_review_service_pb2.ExplainCandidateResponse]]:
+        """Returns one released candidate with everything decided on it, for an answer to a complaint. The
+        look-up itself is entered in the audit.
         """
 
 def add_ReviewServiceServicer_to_server(servicer: ReviewServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

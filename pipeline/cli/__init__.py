@@ -1,0 +1,57 @@
+"""`sluis …`: the command line. Thin: reads options, calls one function, shows what it returns."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+# Before anything imports gRPC: its own log lines would name peers and paths.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import typer
+
+from matchers.errors import MatcherError
+from pipeline.cli import indicators, keys, orders, reports, reviewing, scanning, vault, verdicts
+from pipeline.cli.common import GROUP, fail
+from pipeline.errors import SluisError
+
+app = typer.Typer(
+    help="Scan hosted images and URLs under a detection order. What resembles an indicator goes, "
+    "sealed and pseudonymised, to a verification service where people decide.",
+    epilog="Start with `sluis order example`, `sluis keys new` and `sluis indicators build`; the "
+    "README walks through all three.",
+    add_completion=False,
+    **GROUP,
+)
+app.command()(scanning.scan)
+app.command("report")(scanning.report_command)
+app.add_typer(orders.app, name="order")
+app.add_typer(keys.app, name="keys")
+app.add_typer(indicators.app, name="indicators")
+app.add_typer(reviewing.app, name="verification")  # that of serving, with its own commands
+app.add_typer(verdicts.app, name="verdicts")
+app.add_typer(vault.app, name="vault")
+app.add_typer(reports.app, name="reports")
+
+
+def main() -> None:
+    """Entry point: errors end in one clear message and a status, not in a trace."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no news of ours
+    logging.basicConfig(level=logging.CRITICAL)
+    os.umask(0o077)  # runs, stores, sets and keys are nobody else's business
+    try:
+        app(standalone_mode=False)
+    except (SluisError, MatcherError) as error:
+        fail(str(error), getattr(error, "exit_status", 1))
+    except OSError as error:
+        fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except typer.Abort:
+        fail("stopped", 130)
+    except Exception as error:
+        show = getattr(error, "show", None)  # click's own usage errors show themselves
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))

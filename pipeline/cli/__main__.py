@@ -1,0 +1,5 @@
+"""`python -m pipeline.cli` is `sluis`."""
+
+from pipeline.cli import main
+
+main()

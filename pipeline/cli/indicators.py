@@ -1,0 +1,172 @@
+"""`sluis indicators …`: signed indicator sets."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from matchers import limits
+from pipeline.cli.common import GROUP, ProviderKeys, err, out
+
+app = typer.Typer(help="Signed indicator sets: build and verify.", **GROUP)
+
+
+class SetKind(StrEnum):
+    """The database a set comes from."""
+
+    known = "known"
+    new = "new"
+    url = "url"
+
+
+class SetAlgorithm(StrEnum):
+    """What a set's values are."""
+
+    pdq = "pdq"
+    md5 = "md5"
+    sha1 = "sha1"
+    sha256 = "sha256"
+    url = "url"
+
+
+@app.command("build")
+def indicators_build(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures (pdq), or a list: text with one value a line, or CSV with "
+            "a header (value, and optionally indicator_id)."
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="The set's new folder.")],
+    set_id: Annotated[str, typer.Option(help="The set's name, as the order names it.")],
+    kind: Annotated[SetKind, typer.Option(help="The database it comes from.")],
+    order_reference: Annotated[
+        list[str],
+        typer.Option("--order", help="Reference of an order it is issued for; repeatable."),
+    ],
+    not_after: Annotated[
+        dt.datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day it may be used.")
+    ],
+    provenance: Annotated[str, typer.Option(help="Who made it, from what.")],
+    algorithm: Annotated[
+        Optional[SetAlgorithm],
+        typer.Option(help="What its values are. [default: pdq, or url]", show_default=False),
+    ] = None,
+    version: Annotated[int, typer.Option(min=1, help="Counts up; older ones are refused.")] = 1,
+    effective: Annotated[
+        Optional[dt.datetime],
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            help="First day it may be used. [default: today]",
+            show_default=False,
+        ),
+    ] = None,
+    radius_bits: Annotated[
+        int,
+        typer.Option(
+            min=0, max=limits.MAX_RADIUS_BITS, help="Hamming radius of a pdq set, inclusive."
+        ),
+    ] = limits.PDQ_RADIUS_BITS,
+    min_quality: Annotated[
+        int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
+    ] = limits.PDQ_MIN_QUALITY,
+    clusters_from: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="For a set of kind new: the version before, whose clusters of near-duplicates "
+            "are kept.",
+            show_default=False,
+        ),
+    ] = None,
+    signing_key: Annotated[Path, typer.Option(help="Ed25519 private key that signs it.")] = Path(
+        "keys/centre/signing.key"
+    ),
+) -> None:
+    """Build and sign an indicator set. In real use the EU Centre does this, not the provider."""
+    from matchers import urls
+    from matchers.indicators import Manifest
+    from matchers.indicators import build as building
+    from matchers.indicators import manifest as on_disk
+    from pipeline import keys
+
+    chosen = algorithm or (SetAlgorithm.url if kind is SetKind.url else SetAlgorithm.pdq)
+    is_pdq, is_url = chosen is SetAlgorithm.pdq, chosen is SetAlgorithm.url
+    key = keys.signing_key(signing_key)
+    url_key = os.urandom(urls.KEY_BYTES) if is_url else b""
+    manifest = Manifest(
+        set_id=set_id,
+        kind=kind.value,
+        version=version,
+        algorithm=chosen.value,
+        radius_bits=radius_bits if is_pdq else 0,
+        min_quality=min_quality if is_pdq else 0,
+        effective=(effective or dt.datetime.now(dt.UTC)).date(),
+        not_after=not_after.date(),
+        order_ids=tuple(order_reference),
+        provenance=provenance,
+        url_rules=urls.RULES if is_url else "",
+        url_key=base64.b64encode(url_key).decode(),
+    )
+    if source.is_dir():
+        if not is_pdq:
+            raise typer.BadParameter(f"a folder of pictures gives pdq, not {chosen}: give a list")
+        with Progress(
+            TextColumn("hashing"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
+        ) as bar:
+            task = bar.add_task("hashing", total=None)
+            data, left = building.from_images(
+                source,
+                min_quality,
+                lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        for one in left:
+            err.print(f"left out: {one.name}: {one.reason}")
+    else:
+        data = building.from_list(source, chosen.value, url_key)
+    if kind is SetKind.new:
+        before = None
+        if clusters_from is not None:
+            earlier = on_disk.read(clusters_from, [key.public_key()])
+            before = on_disk.read_data(clusters_from, earlier)
+        data = building.with_clusters(data, chosen.value, manifest.cluster_radius_bits, before)
+    written = on_disk.write(folder, manifest, data, key)
+    out.print(
+        f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "
+        f"{written.algorithm} indicators, kind {written.kind}, signed"
+    )
+
+
+@app.command("verify")
+def indicators_verify(
+    folder: Annotated[Path, typer.Argument(help="The set.")],
+    keys: ProviderKeys = Path("keys/provider"),
+) -> None:
+    """Check a set's signature, digest and period, as a scan would."""
+    from matchers import indicators
+    from pipeline import keys as key_folders
+
+    trusted = key_folders.trusted_centre_keys(keys)
+    m = indicators.load(folder, trusted, today=dt.datetime.now(dt.UTC).date()).manifest
+    table = Table(box=None, show_header=False)
+    for name, value in (
+        ("set", f"{m.set_id} version {m.version}"),
+        ("kind", m.kind),
+        ("indicators", f"{m.rows:,} {m.algorithm}"),
+        ("radius", f"{m.radius_bits} bits" if m.algorithm == "pdq" else "exact"),
+        ("in force", f"{m.effective} to {m.not_after}"),
+        ("orders", ", ".join(m.order_ids)),
+        ("provenance", m.provenance),
+        ("sha256", m.data_sha256),
+    ):
+        table.add_row(name, value)
+    out.print(table)
+    out.print("signature, data and period are in order")

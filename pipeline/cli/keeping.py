@@ -1,0 +1,134 @@
+"""`sluis verification …`, upkeep: sweep, close an epoch, checkpoints and audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from pipeline.cli.common import Address, ProviderKeys, check_address, out
+from pipeline.cli.serving import ServiceKeys, StorePlace, app
+from pipeline.errors import SluisError
+
+if TYPE_CHECKING:
+    from pipeline.verification.expiry import Deleted
+    from pipeline.verification.store import Store
+
+__all__ = ["app"]
+
+
+@app.command("sweep")
+def verification_sweep(store: StorePlace = "verification.sqlite3") -> None:
+    """Delete what is past its retention, as the service does by itself several times a day."""
+    from pipeline.verification import expiry
+
+    with _opened(store) as kept:
+        _show_deleted(expiry.sweep(kept))
+
+
+@app.command("close")
+def verification_close(
+    receipt: Annotated[
+        Path, typer.Argument(help="The receipt that `sluis keys destroy` gave the provider.")
+    ],
+    store: StorePlace = "verification.sqlite3",
+    keys: ServiceKeys = Path("keys/verification"),
+) -> None:
+    """Close an epoch whose key is destroyed: take nothing new of it, delete its single hits."""
+    from pipeline import keys as key_folders
+    from pipeline import signed
+    from pipeline.epoch_keys import RECEIPT
+    from pipeline.verification import expiry
+
+    facts = signed.check(_json(receipt), RECEIPT, [key_folders.receipt_public_key(keys)])
+    with _opened(store) as kept:
+        deleted = expiry.close_epoch(kept, facts)
+    out.print(f"epoch {facts['epoch']} of order {facts['order_id']} is closed")
+    _show_deleted(deleted)
+
+
+@app.command("checkpoint")
+def verification_checkpoint(
+    file: Annotated[Path, typer.Argument(help="Where to keep it; an older one is replaced.")],
+    verification: Address,
+    keys: ProviderKeys = Path("keys/provider"),
+) -> None:
+    """Fetch a signed checkpoint of the audit: the provider keeps it, to hold the audit against.
+
+    Take one regularly (after each scan, say), and keep it where the verification service cannot
+    write. One that is older than the file's is refused: then the audit has been cut.
+    """
+    from matchers.files import write_json
+    from pipeline import keys as key_folders
+    from pipeline.verification import checkpoints
+
+    check_address(verification)
+    trusted = key_folders.audit_public_key(keys)
+    before = checkpoints.check(_json(file), trusted) if file.exists() else None
+    statement = checkpoints.fetch(verification, keys)
+    facts = checkpoints.follows(before, checkpoints.check(statement, trusted))
+    write_json(file, statement)
+    out.print(f"{file}: checkpoint of {facts['links']:,} links, signed by {facts['signed_by']}")
+
+
+@app.command("audit")
+def verification_audit(
+    store: StorePlace = "verification.sqlite3",
+    checkpoint: Annotated[
+        Optional[list[Path]],
+        typer.Option(
+            help="A checkpoint that the provider has kept; may be given several times. Without one "
+            "nobody can tell whether the whole audit was written anew.",
+            show_default=False,
+        ),
+    ] = None,
+    keys: Annotated[
+        Path, typer.Option("--keys", help="Folder with the audit.pub that checks checkpoints.")
+    ] = Path("keys/provider"),
+) -> None:
+    """Verify the audit, link by link; say where it breaks. Ends with status 5 if it does."""
+    from pipeline import keys as key_folders
+    from pipeline.verification import audit, checkpoints
+
+    held = [
+        checkpoints.check(_json(file), key_folders.audit_public_key(keys))
+        for file in checkpoint or []
+    ]
+    with _opened(store) as kept, kept.read() as connection:
+        links = audit.verify(connection, held)
+    last = max((int(one["links"]) for one in held), default=0)
+    out.print(f"{links:,} links are in order", end="")
+    out.print(
+        f"; {last:,} of them are vouched for by a checkpoint"
+        if held
+        else ". No checkpoint was given: that nobody has written all of it anew is not shown"
+    )
+
+
+@contextmanager
+def _opened(store: str) -> Iterator[Store]:
+    from pipeline.verification.store import open_store
+
+    kept = open_store(store, may_make=False)
+    try:
+        yield kept
+    finally:
+        kept.close()
+
+
+def _show_deleted(deleted: Deleted) -> None:
+    out.print(
+        f"deleted {deleted.held:,} single hits and {deleted.quarantined:,} that were put aside; "
+        f"erased the contents of {deleted.erased:,} released ones"
+    )
+
+
+def _json(file: Path) -> object:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SluisError(f"{file} is not JSON: give the file as it was written") from error

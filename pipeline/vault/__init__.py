@@ -1,0 +1,1 @@
+"""The provider's vault: opens who is behind a confirmed verdict, for the report desk alone."""

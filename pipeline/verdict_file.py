@@ -1,0 +1,86 @@
+"""Verdicts in a file of the provider's: one JSON object a line, each signed by verification.
+
+The report desk appends what it fetches and goes on from the last line; the scan reads the
+rejections out of it. A line that was altered does not hold its signature and is refused; a line may
+be taken out, which ends what it stands for (docs/review.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from google.protobuf import json_format
+
+from pipeline.errors import SluisError
+from pipeline.rpc import verdicts as wire
+from pipeline.rpc.candidates import Malformed
+from pipeline.rpc.sluis.verification.v1 import verdict_pb2
+from pipeline.verdicts import REJECTED, Verdict, VerdictRefused, check_signature
+
+
+class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
+    """A file of verdicts that cannot be used."""
+
+    exit_status = 2
+
+
+def read(path: Path, key: Ed25519PublicKey) -> list[Verdict]:
+    """Every verdict of a file, in its order.
+
+    Args:
+        path: the file.
+        key: the verification service's.
+
+    Raises:
+        VerdictFileRefused: absent, damaged, or a line is not signed by verification.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VerdictFileRefused(
+            f"{path} cannot be read: `sluis verdicts fetch` makes it"
+        ) from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            message = json_format.Parse(line, verdict_pb2.Verdict())
+            verdict = wire.from_message(message)
+            check_signature(verdict, key)
+        except (json_format.ParseError, Malformed, VerdictRefused):
+            raise VerdictFileRefused(
+                f"{path}, line {number} is damaged, or not signed by this verification service: "
+                "fetch the file anew, and check that verdict.pub is that service's"
+            ) from None
+        found.append(verdict)
+    return found
+
+
+def append(path: Path, verdicts: Iterable[Verdict]) -> None:
+    """Add verdicts to a file, which only its owner may read; durable when this returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+        for verdict in verdicts:
+            file.write(json_format.MessageToJson(wire.to_message(verdict), indent=None) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def rejected_pairs(
+    paths: Iterable[Path], key: Ed25519PublicKey, order_id: bytes
+) -> frozenset[bytes]:
+    """The pairs of indicator and content that people have rejected under an order.
+
+    Raises:
+        VerdictFileRefused: as `read`.
+    """
+    return frozenset(
+        decision.pair_id
+        for path in paths
+        for verdict in read(path, key)
+        if verdict.value == REJECTED and verdict.subject.context.order_id == order_id
+        for decision in verdict.decisions
+        if decision.pair_id
+    )

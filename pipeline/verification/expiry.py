@@ -1,0 +1,192 @@
+"""What is deleted, and when: hits that wait past their retention, and the contents of old ones.
+
+A hit that waited in vain disappears with its shares. A released one keeps its id, state, decisions
+and verdict, so that a repeat is known as one and a complaint can be answered; what it was sealed
+with and what reviewers opened is erased. Every act is counted in the audit.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.errors import SluisError
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2
+from pipeline.verification import audit
+from pipeline.verification.database import Transaction, marks
+from pipeline.verification.release import points
+from pipeline.verification.store import HELD, QUARANTINED, Store
+
+_BATCH: Final = 500
+"""Candidates in one transaction: those that arrive meanwhile wait for no more than this."""
+
+_WAITING: Final = (HELD, QUARANTINED)
+
+
+class NotServed(SluisError):  # noqa: N818 - reads as the outcome it is
+    """A receipt for something that cannot be closed here."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """How much was deleted.
+
+    Attributes:
+        held: hits that waited for a second one, in vain.
+        quarantined: hits that had been put aside.
+        erased: released candidates whose contents are gone.
+    """
+
+    held: int = 0
+    quarantined: int = 0
+    erased: int = 0
+
+
+def sweep(store: Store) -> Deleted:
+    """Delete all whose last day of retention is over.
+
+    Raises:
+        StoreFault: the database did not answer; what was deleted before stays so.
+    """
+    today = store.today()
+    counts: Counter[str] = Counter()
+    while True:
+        with store.read() as connection:
+            rows = connection.execute(
+                "SELECT candidate_id FROM candidate WHERE delete_after < ? LIMIT ?",
+                (today, _BATCH),
+            ).fetchall()
+        if not rows:
+            break
+        work = functools.partial(
+            _delete, ids=[one for (one,) in rows], before=today, now=store.now(), kind="sweep"
+        )
+        counts += store.submit(work).result()
+    if counts:
+        store.purge()
+    return Deleted(**counts)
+
+
+def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
+    """Record that an epoch's key is destroyed: nothing new is of it, and its singles are deleted.
+
+    Args:
+        store: the store.
+        receipt: the provider's, its signature checked.
+
+    Raises:
+        NotServed: the receipt does not name an order and epoch.
+        StoreFault: as `sweep`.
+    """
+    try:
+        order_id, epoch = bytes.fromhex(receipt["order_id"]), int(receipt["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotServed("the receipt names no order and epoch: ask the provider") from error
+
+    def record(transaction: Transaction) -> None:
+        now = store.now()
+        changed = transaction.execute(
+            "INSERT INTO closed_epoch (order_id, epoch, closed_at, receipt) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            (order_id, epoch, now, json.dumps(receipt, sort_keys=True)),
+        ).rowcount
+        if changed:
+            facts: dict[str, audit.Fact] = {"order_id": order_id.hex(), "epoch": epoch}
+            audit.append(transaction, "epoch_closed", facts, now)
+
+    store.submit(record).result()
+    counts: Counter[str] = Counter()
+    while True:
+        with store.read() as connection:
+            rows = connection.execute(
+                "SELECT candidate_id FROM candidate WHERE order_id = ? AND epoch = ? "
+                f"AND state IN ({marks(len(_WAITING))}) LIMIT ?",
+                (order_id, epoch, *_WAITING, _BATCH),
+            ).fetchall()
+        if not rows:
+            break
+        work = functools.partial(
+            _delete, ids=[one for (one,) in rows], before=None, now=store.now(), kind="epoch_erased"
+        )
+        counts += store.submit(work).result()
+    if counts:
+        store.purge()
+    return Deleted(**counts)
+
+
+def _delete(
+    transaction: Transaction, *, ids: Sequence[bytes], before: int | None, now: int, kind: str
+) -> Counter[str]:
+    """Delete those that wait and erase the others, unless things have changed since.
+
+    Args:
+        transaction: the writer's.
+        ids: chosen before, by a reader.
+        before: the day before which retention must have ended; None: whatever waits, and no other.
+        now: for the audit.
+        kind: of the act.
+    """
+    due, values = (
+        ("state IN (?, ?)", _WAITING) if before is None else ("delete_after < ?", (before,))
+    )
+    rows = transaction.execute(
+        "SELECT candidate_id, state, group_tag, released FROM candidate "
+        f"WHERE candidate_id IN ({marks(len(ids))}) AND {due}",
+        (*ids, *values),
+    ).fetchall()
+    waiting = [row[0] for row in rows if row[1] in _WAITING]
+    old = [(row[0], row[3]) for row in rows if row[1] not in _WAITING]
+    if waiting:
+        transaction.execute(
+            f"DELETE FROM candidate WHERE candidate_id IN ({marks(len(waiting))})", waiting
+        )
+    for candidate_id, message in old:
+        transaction.execute(
+            "UPDATE candidate SET waiting = NULL, released = ?, delete_after = NULL "
+            "WHERE candidate_id = ?",
+            (_without_seal(message), candidate_id),
+        )
+        transaction.execute("DELETE FROM opened WHERE candidate_id = ?", (candidate_id,))
+    for tag in sorted({row[2] for row in rows if row[2] is not None}):
+        _keep_shares_of_the_rest(transaction, tag)
+    counts = Counter(row[1] for row in rows if row[1] in _WAITING)
+    if old:
+        counts["erased"] = len(old)
+    gone = sorted([*waiting, *(candidate_id for candidate_id, _ in old)])
+    if gone:
+        digest = hashlib.sha256(b"".join(gone)).hexdigest()
+        audit.append(transaction, kind, {**counts, "ids_sha256": digest}, now)
+    return counts
+
+
+def _keep_shares_of_the_rest(transaction: Transaction, tag: bytes) -> None:
+    """A group's points are those of the candidates that are still there."""
+    rest = transaction.execute(
+        "SELECT waiting FROM candidate WHERE group_tag = ? AND waiting IS NOT NULL", (tag,)
+    ).fetchall()
+    transaction.execute("DELETE FROM share WHERE group_tag = ?", (tag,))
+    kept = _rows(tag, [message for (message,) in rest])
+    if kept:
+        transaction.executemany("INSERT INTO share VALUES (?, ?, ?, ?)", kept)
+
+
+def _rows(tag: bytes, messages: Iterable[bytes]) -> list[tuple[bytes, str, bytes, bytes]]:
+    found = {
+        (tag, *point)
+        for message in messages
+        for point in points(candidate_pb2.Candidate.FromString(message))
+    }
+    return sorted(found)
+
+
+def _without_seal(message: bytes) -> bytes:
+    candidate = candidate_pb2.Candidate.FromString(message)
+    candidate.ClearField("direct")
+    return candidate.SerializeToString()

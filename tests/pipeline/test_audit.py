@@ -1,0 +1,190 @@
+"""The audit: every act is a link, and whatever is done to the chain behind its back is found."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import hits
+from support.settings import SEEDED
+
+from pipeline.signed import StatementRefused
+from pipeline.verification import audit, checkpoints
+from pipeline.verification.audit import AuditBroken
+from pipeline.verification.database import StoreFault
+from pipeline.verification.store import open_store
+
+PATIENCE_SECONDS = 30
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+LINKS = 6
+
+
+@pytest.fixture
+def store(where):
+    """A store with six acts in its audit."""
+    with closing(open_store(where, clock=lambda: hits.DAY * 86_400.0)) as made:
+        for number in range(LINKS):
+            made.submit(
+                lambda t, n=number: audit.append(t, "act", {"n": n, "ids": ["ab"]}, 1000 + n)
+            ).result(PATIENCE_SECONDS)
+        yield made
+
+
+def verify(store, *held) -> int:
+    """Verify the chain as the command does."""
+    with store.read() as connection:
+        return audit.verify(connection, held)
+
+
+def checkpoint(store) -> dict:
+    """The facts of a checkpoint of now."""
+    with store.read() as connection:
+        return checkpoints.check(audit.checkpoint(connection, KEY, 1), KEY.public_key())
+
+
+def tamper(store, *statements) -> None:
+    """Change the chain behind the database's back: its triggers are gone first."""
+    with closing(store._database.connect()) as connection:
+        is_sqlite = "sqlite3" in store.name
+        for trigger in ("stands", "stays", "is_first") if is_sqlite else ("stands",):
+            connection.execute(f"DROP TRIGGER audit_{trigger}" + ("" if is_sqlite else " ON audit"))
+        for statement, *values in statements:
+            connection.execute(statement, values)
+
+
+def test_every_act_is_a_link(where):
+    """Batches, releases and quarantines stand in the chain, with counts and ids and nothing else."""
+    with closing(open_store(where, clock=lambda: hits.DAY * 86_400.0)) as store:
+        one, two = hits.sealed("x", "1"), hits.sealed("y", "2")
+        for part in ([one], [two, hits.altered(hits.sealed("z", "3"), "ciphertext")]):
+            store.add([hits.arrival(c) for c in part]).result(PATIENCE_SECONDS)
+        with store.read() as connection:
+            rows = connection.execute("SELECT kind, facts FROM audit ORDER BY number").fetchall()
+        assert verify(store) == len(rows)
+    assert [kind for kind, _ in rows] == ["batch", "release", "quarantine", "batch"]
+    facts = [json.loads(text) for _, text in rows]
+    assert facts[0]["added"] == 1
+    assert set(facts[1]["candidates"]) == {one.candidate_id.hex(), two.candidate_id.hex()}
+    assert (facts[3]["added"], facts[3]["altered"]) == (1, 1)
+    text = "".join(text for _, text in rows)
+    for secret in (one.threshold.group_tag, one.threshold.shares[0].x, one.context.order_id):
+        assert secret.hex() not in text
+
+
+def test_a_chain_that_nobody_touched_verifies(store):
+    """Also against checkpoints of any time."""
+    early = checkpoint(store)
+    store.submit(lambda t: audit.append(t, "act", {}, 2000)).result(PATIENCE_SECONDS)
+    assert verify(store) == LINKS + 1
+    assert verify(store, early, checkpoint(store)) == LINKS + 1
+
+
+def test_an_empty_chain_verifies(where):
+    """Nothing happened, and a checkpoint says so."""
+    with closing(open_store(where)) as store:
+        assert verify(store, checkpoint(store)) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE audit SET facts = '{}'", "DELETE FROM audit WHERE number = 6", "DELETE FROM audit"],
+)
+def test_the_database_itself_refuses(store, statement):
+    """As long as nobody goes around it."""
+    with closing(store._database.connect()) as connection, pytest.raises(StoreFault):
+        connection.execute(statement)
+    assert verify(store) == LINKS
+
+
+@pytest.mark.parametrize("number", range(1, LINKS + 1))
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("facts", '{"n":9}'), ("kind", "other"), ("at", 5), ("hash", b"\0" * 32)],
+)
+def test_a_changed_link_is_found_and_named(store, number, column, value):
+    """Property 13: whatever is changed of a link, it is the first that does not fit."""
+    tamper(store, (f"UPDATE audit SET {column} = ? WHERE number = ?", value, number))
+    with pytest.raises(AuditBroken, match=rf"link {number} was changed"):
+        verify(store)
+
+
+@pytest.mark.parametrize("number", range(1, LINKS + 1))
+def test_a_removed_link_is_found(store, number):
+    """A gap shows by itself; the end that was cut off shows by a checkpoint."""
+    held = checkpoint(store)
+    tamper(store, ("DELETE FROM audit WHERE number = ?", number))
+    message = rf"link {number} is missing" if number < LINKS else "ends after 5 .* signed for 6"
+    with pytest.raises(AuditBroken, match=message):
+        verify(store, held)
+
+
+def test_links_in_another_order_are_found(store):
+    """Swapped whole, hashes and all."""
+    tamper(
+        store,
+        ("UPDATE audit SET number = 100 WHERE number = 2",),
+        ("UPDATE audit SET number = 2 WHERE number = 3",),
+        ("UPDATE audit SET number = 3 WHERE number = 100",),
+    )
+    with pytest.raises(AuditBroken, match="link 2 was changed, or put in another's place"):
+        verify(store)
+
+
+def test_a_link_before_the_first_is_found(store):
+    """Nothing can be slipped in at the start."""
+    tamper(store, ("INSERT INTO audit VALUES (0, 0, 'act', '{}', ?)", bytes(32)))
+    with pytest.raises(AuditBroken, match="link 1 is missing"):
+        verify(store)
+
+
+@settings(SEEDED, max_examples=25)
+@given(cut=st.integers(0, LINKS - 1), more=st.integers(0, 3))
+def test_a_chain_written_anew_is_found_by_a_checkpoint(tmp_path_factory, cut, more):
+    """Whoever makes a new, flawless chain from any link on cannot make it meet the checkpoint."""
+    place = tmp_path_factory.mktemp("audit") / "audit.sqlite3"
+    with closing(open_store(place)) as store:
+
+        def act(number: int, what: str) -> None:
+            store.submit(lambda t: audit.append(t, what, {"n": number}, number)).result(30)
+
+        for number in range(LINKS):
+            act(number, "act")
+        held = checkpoint(store)
+        tamper(store, ("DELETE FROM audit WHERE number > ?", cut))
+        for number in range(cut, LINKS + more):
+            act(number, "forged")
+        assert verify(store) == LINKS + more
+        with pytest.raises(AuditBroken, match=f"link {LINKS} is not the one"):
+            verify(store, held)
+
+
+def test_a_checkpoint_counts_only_if_the_service_signed_it(store):
+    """An altered or foreign one is refused, and so is one that names no link."""
+    with store.read() as connection:
+        statement = audit.checkpoint(connection, KEY, 1)
+    other = Ed25519PrivateKey.generate().public_key()
+    for wrong, key in (
+        (statement | {"links": 5}, KEY.public_key()),
+        (statement | {"hash": "00" * 32}, KEY.public_key()),
+        (statement, other),
+        ({}, KEY.public_key()),
+        ([], KEY.public_key()),
+    ):
+        with pytest.raises(StatementRefused):
+            checkpoints.check(wrong, key)
+
+
+def test_a_checkpoint_that_goes_back_is_refused(store):
+    """Fetching one finds a chain that was cut, before anybody runs the audit."""
+    late = checkpoint(store)
+    early = late | {"links": LINKS - 1}
+    assert checkpoints.follows(early, late) == late
+    assert checkpoints.follows(late, late) == late
+    assert checkpoints.follows(None, late) == late
+    for wrong in (early, late | {"hash": "00" * 32}):
+        with pytest.raises(AuditBroken, match="cut off"):
+            checkpoints.follows(late, wrong)
