@@ -80,9 +80,10 @@ def verdicts_fetch(
 
 @app.command("show")
 def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) -> None:
-    """Show a file of verdicts, each signature checked."""
+    """Show a file of verdicts, each signature checked, and how many were false positives."""
     from pipeline import keys as key_folders
     from pipeline import verdict_file
+    from pipeline.verdicts import REJECTED
 
     table = Table(header_style="bold", box=None)
     for column in ("number", "candidate", "verdict", "when", "reviewers", "reason"):
@@ -99,4 +100,9 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         )
     if found:
         out.print(table)
-    out.print(f"{len(found):,} verdicts, all signed by verification")
+    rejected = sum(verdict.value == REJECTED for verdict in found)
+    out.print(
+        f"{len(found):,} verdicts, all signed by verification: {len(found) - rejected:,} "
+        f"confirmed, {rejected:,} rejected (false positives)",
+        soft_wrap=True,
+    )

@@ -10,6 +10,7 @@ only the vault may read it. Each act's hash covers the act before, with `enc` as
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import sqlite3
@@ -71,6 +72,7 @@ class Register:
             RegisterRefused: not ours, of another version, or its chain is broken.
         """
         self._path = path
+        self._lock: int | None = None
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -98,6 +100,21 @@ class Register:
                 f"{path}: act {broken} does not follow from those before it: the register was "
                 "altered. Keep it, find out how, and restore the last good copy"
             )
+
+    def lock(self) -> None:
+        """Make this the register's only vault, until it is closed.
+
+        Raises:
+            RegisterRefused: another vault has it.
+        """
+        # Not the register itself: to close a file ends SQLite's own locks on it.
+        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RegisterRefused(
+                f"{self._path} is in use by another vault: stop that one, or name another register"
+            ) from None
 
     def append(
         self,
@@ -154,8 +171,10 @@ class Register:
         return None
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of it."""
         self._connection.close()
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def _hash(before: bytes, sequence: int, values: Sequence[int | str | bytes]) -> bytes:

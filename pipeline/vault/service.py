@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import sqlite3
 import stat
 import threading
 import time
@@ -153,7 +154,15 @@ class ReidentificationService(reidentification_service_pb2_grpc.Reidentification
         self, request: reidentification_service_pb2.ReidentifyRequest, context: Any
     ) -> reidentification_service_pb2.ReidentifyResponse:
         """Hand over, repeat or refuse."""
-        return await asyncio.to_thread(self._vault.reidentify, request.verdict, peer_name(context))
+        try:
+            return await asyncio.to_thread(
+                self._vault.reidentify, request.verdict, peer_name(context)
+            )
+        except (OSError, sqlite3.Error):
+            await context.abort(
+                grpc.StatusCode.UNAVAILABLE, "the vault cannot write (disk full?): ask again"
+            )
+            raise
 
 
 async def serve(
@@ -198,6 +207,7 @@ async def serve(
     register = Register(register_path)
     sweeping = None
     try:
+        register.lock()
         vault = Vault(trust, keys.token_key(key_folder), register, desk_folder, clock)
         await asyncio.to_thread(vault.sweep)
         sweeping = asyncio.create_task(_sweep_again_and_again(vault))

@@ -580,6 +580,33 @@ def test_a_vault_whose_folder_is_open_to_others_does_not_start(world, tmp_path):
         pass
 
 
+def test_a_second_vault_on_one_register_does_not_start(world, tmp_path):
+    """Two would each think they know what was handed over."""
+    with (
+        worlds.vault(world, tmp_path),
+        pytest.raises(SluisError, match="another vault"),
+        worlds.vault(world, tmp_path),
+    ):
+        pass
+    with worlds.vault(world, tmp_path):
+        pass
+
+
+def test_a_vault_that_cannot_write_says_so_and_hands_nothing_over(world, tmp_path):
+    """The caller may ask again; what was refused then is handed over once it can be."""
+    verdict = confirmed_by_hand(world, 1)
+    with worlds.vault(world, tmp_path) as address:
+        client = VaultClient(address, world.keys / "desk")
+        identities = tmp_path / "identities"
+        identities.rename(tmp_path / "away")
+        with pytest.raises(VerificationUnreachable, match="the vault at"):
+            client.reidentify(verdict)
+        (tmp_path / "away").rename(identities)
+        assert client.reidentify(verdict).outcome == vault_pb2.REIDENTIFY_OUTCOME_HANDED_OVER
+        client.close()
+    assert len(list(identities.iterdir())) == 1
+
+
 def confirmed_by_hand(world: worlds.World, number: int) -> Verdict:
     """A right verdict, made with everybody's keys."""
     candidate = sealed(world, f"item {number}")
