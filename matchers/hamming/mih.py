@@ -14,6 +14,7 @@ was made, costs much more than that.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ _POSTINGS_PER_BUCKET: Final = 12  # about a cache line of fingerprints
 _KEY_BITS: Final = range(8, 17)
 
 # Nanoseconds, fitted to measurements at 20,000 to 10M codes. They choose the way: speed only.
-_PROBED_BUCKET: Final = 15.0
+_PROBED_BUCKET: Final = 4.0
+_PROBED_DOUBLING: Final = 1.1  # of the set: its tables lie ever further from the processor
 _PROBED_POSTING: Final = 0.6
 _SWEPT_LIST: Final = 1.1  # the queries of one mask looked up for a bucket
 _SWEPT_STEP: Final = 2.1  # 16 postings against 8 queries
@@ -279,7 +281,8 @@ def cheapest(n: int, bits: int, radius: int, queries: int, name: Name | None = N
     alone = queries < GROUP // 2
     costs = {Way("brute"): queries * n * (_BRUTE_CODE_ALONE if alone else _BRUTE_CODE)}
     if bits:
-        bucket = _PROBED_BUCKET + n / (1 << bits) * _PROBED_POSTING
+        doublings = math.log2(max(n, TABLES_FROM_CODES, 1) / max(TABLES_FROM_CODES, 1))
+        bucket = _PROBED_BUCKET + _PROBED_DOUBLING * doublings + n / (1 << bits) * _PROBED_POSTING
         costs[Way("probe")] = queries * _buckets_asked(radius, bits) * bucket
         # With a key finer than the batch, most buckets are asked by nobody and every asked one is
         # a jump in memory.
