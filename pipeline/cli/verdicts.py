@@ -102,7 +102,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         out.print(table)
     rejected = sum(verdict.value == REJECTED for verdict in found)
     out.print(
-        f"{len(found):,} verdicts, all signed by verification: {len(found) - rejected:,} confirmed, "
-        f"{rejected:,} rejected (false positives)",
+        f"{len(found):,} verdicts, all signed by verification: {len(found) - rejected:,} "
+        f"confirmed, {rejected:,} rejected (false positives)",
         soft_wrap=True,
     )
