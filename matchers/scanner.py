@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from matchers import digests, pdq, urls
 from matchers.errors import DecodeError, UrlError
+from matchers.hamming import Matches
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
 from matchers.media import claimed
@@ -154,10 +156,11 @@ class Scanner:
             matches = indicators.perceptual.search(codes, manifest.radius_bits)
             for row in rows:
                 asked[row] = True
+            nearest = _nearest(matches)
             for query, indicator, distance in zip(
-                matches.query.tolist(),
-                matches.indicator.tolist(),
-                matches.distance.tolist(),
+                matches.query[nearest].tolist(),
+                matches.indicator[nearest].tolist(),
+                matches.distance[nearest].tolist(),
                 strict=True,
             ):
                 row = rows[query]
@@ -222,3 +225,10 @@ class Scanner:
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
+
+
+def _nearest(matches: Matches) -> npt.NDArray[np.intp]:
+    """Which pairs are the nearest of their query: only among these does a name decide."""
+    first = np.flatnonzero(np.diff(matches.query, prepend=-1))  # pairs come by query, then distance
+    sizes = np.diff(np.append(first, len(matches)))
+    return np.flatnonzero(matches.distance == np.repeat(matches.distance[first], sizes))

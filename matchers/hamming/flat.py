@@ -24,7 +24,7 @@ class FlatIndex:
     name: Final = "faiss"
 
     def __init__(self, codes: U8) -> None:
-        """Copy `codes` (uint8 [n, 32]) into a FAISS index."""
+        """Copy `codes` (uint8 [n, 32]) into a FAISS index; the array given is kept to be saved."""
         self._codes = codes
         self._index = faiss.IndexBinaryFlat(limits.PDQ_BITS)
         self._index.add(np.ascontiguousarray(codes))
@@ -47,8 +47,10 @@ class FlatIndex:
         return np.array_equal(codes, self._codes)
 
     def codes(self) -> U8:
-        """The codes in the order of their rows, uint8 [n, 32]."""
-        return self._codes
+        """The codes in the order of their rows, uint8 [n, 32]; read-only."""
+        codes = self._codes.view()
+        codes.setflags(write=False)
+        return codes
 
     def search(self, queries: U8, radius: int, threads: int = 1) -> npt.NDArray[np.uint64]:
         """Every code within `radius` bits of each query, as `Backend.search`."""

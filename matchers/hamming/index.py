@@ -7,8 +7,10 @@ parameters and a SHA-256 of each array. Nothing in it is ever unpickled.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
+import operator
 import os
 import tempfile
 from collections.abc import Mapping
@@ -109,7 +111,7 @@ class HammingIndex:
         if backend not in BACKENDS:
             raise ValueError(f"backend is {backend!r}: give one of {', '.join(BACKENDS)}")
         if backend == "faiss":
-            return cls(FlatIndex(codes))
+            return cls(FlatIndex(codes.copy()))
         return cls(MultiIndex.build(codes, threads or os.cpu_count() or 1))
 
     def holds(self, codes: npt.NDArray[np.uint8]) -> bool:
@@ -117,7 +119,7 @@ class HammingIndex:
         return self._backend.holds(np.ascontiguousarray(_check_codes(codes, "codes")))
 
     def codes(self) -> npt.NDArray[np.uint8]:
-        """What was indexed: uint8 [n, 32], made anew at each call."""
+        """What was indexed: uint8 [n, 32]; not for writing."""
         return self._backend.codes()
 
     def search(
@@ -139,8 +141,10 @@ class HammingIndex:
 
         Raises:
             ValueError: for another shape, dtype or radius.
+            TypeError: a radius that is no whole number.
         """
         queries = np.ascontiguousarray(_check_codes(queries, "queries"))
+        radius = operator.index(radius)
         if not 0 <= radius <= limits.MAX_RADIUS_BITS:
             raise ValueError(f"radius is {radius} bits: give 0 to {limits.MAX_RADIUS_BITS}")
         if len(queries) <= MAX_QUERIES:
@@ -178,6 +182,7 @@ class HammingIndex:
                 **self._backend.parameters,
                 "sha256": _digests(unfinished, _ARRAYS[self._backend.name]),
             }
+            header["header_sha256"] = _header_digest(header)
             (unfinished / "header.json").write_text(json.dumps(header, indent=2) + "\n")
             try:
                 os.rename(unfinished, folder)  # noqa: PTH104 - beside os.replace elsewhere
@@ -206,6 +211,10 @@ class HammingIndex:
                 )
             names = _ARRAYS[header["backend"]]
             if verify:
+                if header.get("header_sha256") != _header_digest(header):
+                    raise IndexFormatError(
+                        f"{folder}/header.json is not what was saved: build the index again"
+                    )
                 for name, digest in _digests(folder, names).items():
                     if digest != header["sha256"][name]:
                         raise IndexFormatError(
@@ -233,6 +242,12 @@ def _backend(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) 
     if len(_check_codes(arrays["codes"], "codes")) != codes:
         raise ValueError("codes of another number than the header says")
     return FlatIndex(arrays["codes"])
+
+
+def _header_digest(header: Mapping[str, Any]) -> str:
+    """SHA-256 of all of the header but this."""
+    rest = {name: value for name, value in header.items() if name != "header_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

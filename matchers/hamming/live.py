@@ -53,7 +53,8 @@ class _State:
 class LiveIndex:
     """Exact radius search over codes that come and go. Thread-safe.
 
-    Each code gets a number when it is added, from 0 upwards, and keeps it; matches name numbers.
+    Each code gets a number when it is added, from 0 upwards, and keeps it; matches name numbers. A
+    number takes one byte for good, also once its code is withdrawn.
     """
 
     def __init__(self, codes: U8, backend: BackendName = "auto") -> None:
@@ -68,6 +69,7 @@ class LiveIndex:
         self._changing = threading.Lock()
         self._builder = ThreadPoolExecutor(1, thread_name_prefix="index-rebuild")
         self._rebuilding: Future[None] | None = None
+        self._closed = False
 
     def __len__(self) -> int:
         """Codes that are not withdrawn."""
@@ -81,9 +83,10 @@ class LiveIndex:
 
         Raises:
             ValueError: for another shape or dtype.
+            RuntimeError: it is closed.
         """
         with self._changing:
-            self._raise_what_failed()
+            self._check_open()
             state = self._state
             first = len(state.withdrawn)
             numbers = np.arange(first, first + len(codes), dtype=np.int64)
@@ -105,14 +108,21 @@ class LiveIndex:
         """Withdraw codes by number; the next search does not find them. Twice is once.
 
         Raises:
-            ValueError: a number that no code has.
+            ValueError: a number that no code has, or no number.
+            RuntimeError: it is closed.
         """
-        wanted = np.asarray(numbers, np.int64).reshape(-1)
+        wanted = np.atleast_1d(np.asarray(numbers))
+        if wanted.size and wanted.dtype.kind not in "iu":
+            raise ValueError(f"numbers are {wanted.dtype}: give whole ones")
+        wanted = wanted.reshape(-1).astype(np.int64)
         with self._changing:
-            self._raise_what_failed()
+            self._check_open()
             withdrawn = self._state.withdrawn.copy()
             if len(wanted) and (wanted.min() < 0 or wanted.max() >= len(withdrawn)):
-                raise ValueError(f"numbers go from 0 to {len(withdrawn) - 1}: one given does not")
+                raise ValueError(
+                    f"{len(withdrawn)} codes were ever added, numbered from 0: one number given is "
+                    "none of theirs"
+                )
             withdrawn[wanted] = True
             self._state = replace(self._state, withdrawn=withdrawn)
 
@@ -144,11 +154,19 @@ class LiveIndex:
             A future that is done when the new index has taken over.
         """
         with self._changing:
+            self._check_open()
             return self._start_rebuild()
 
     def close(self) -> None:
-        """Wait for a rebuild under way."""
+        """Wait for a rebuild under way; searches still answer, changes are refused."""
+        with self._changing:
+            self._closed = True
         self._builder.shutdown()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the index is closed: it takes no more changes")
+        self._raise_what_failed()
 
     def _start_rebuild(self) -> Future[None]:
         if self._rebuilding is None or self._rebuilding.done():

@@ -8,13 +8,14 @@ radius and the batch is taken, by the costs below:
     brute   every code                           small sets, wide radii, hostile queries
 
 A query that would cost more than comparing every code is answered by `brute`: no query, however it
-was made, costs much more than that.
+was made, costs more than a few times that.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,9 +55,9 @@ _BRUTE_CODE: Final = 0.06  # against one query in company
 _BRUTE_CODE_ALONE: Final = 0.6
 
 # Above these a query is left to `brute`: a posting costs less than a code there, and a fingerprint
-# that passes costs two cache misses, about what 256 codes cost.
+# that passes costs cache misses, half a microsecond: what 8,192 codes cost there in company.
 _MOST_POSTINGS_PER_CODE: Final = 1
-_CODES_PER_SURVIVOR: Final = 256
+_CODES_PER_SURVIVOR: Final = 8_192
 
 _FIRST_CAPACITY: Final = 1_024  # hits
 
@@ -143,12 +144,37 @@ class MultiIndex:
         return cls(dict(zip(ARRAYS, made, strict=True)), n, seed)
 
     def holds(self, codes: U8) -> bool:
-        """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row."""
+        """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row.
+
+        All codes are compared, and one table, another each time: it is built again.
+        """
         if len(codes) != len(self):
             return False
         blocks = np.empty_like(self._tables.blocks)
         permute.into_blocks(codes.view(np.uint64), self._tables.spread, blocks)
-        return np.array_equal(blocks, self._tables.blocks)
+        return np.array_equal(blocks, self._tables.blocks) and self._has_its_table(
+            secrets.randbelow(tables.TABLES)
+        )
+
+    def _has_its_table(self, table: int) -> bool:
+        n, bits = len(self), self._tables.key_bits
+        if bits == 0:
+            return True
+        starts = np.empty((1 << bits) + 1, np.uint32)
+        fingerprints = np.empty(n, np.uint32)
+        unpacked = np.empty(n, np.uint32)
+        rows = np.zeros(tables.packed_words(n, row_bits(n)), np.uint64)
+        blocks = self._tables.blocks
+        tables.build_table(blocks, n, table, bits, starts, fingerprints, unpacked)
+        tables.pack(unpacked, row_bits(n), rows)
+        return all(
+            np.array_equal(held[len(made) * table : len(made) * (table + 1)], made)
+            for held, made in (
+                (self._tables.starts, starts),
+                (self._tables.fingerprints, fingerprints),
+                (self._tables.rows, rows),
+            )
+        )
 
     def codes(self) -> U8:
         """The codes in the order of their rows, uint8 [n, 32]; made anew at each call."""

@@ -201,7 +201,7 @@ def test_a_query_that_would_cost_more_than_every_code_is_left_to_brute_force(
         return brute(index, codes, radius, threads, asked)
 
     monkeypatch.setattr(MultiIndex, "_brute", watched)
-    strict = {"_MOST_POSTINGS_PER_CODE": 1, "_CODES_PER_SURVIVOR": 100}[limit]
+    strict = {"_MOST_POSTINGS_PER_CODE": 1, "_CODES_PER_SURVIVOR": 2048}[limit]
     monkeypatch.setattr(mih, "_MOST_POSTINGS_PER_CODE", 10**6)
     monkeypatch.setattr(mih, "_CODES_PER_SURVIVOR", 0.01)
     monkeypatch.setattr(mih, limit, strict)
@@ -441,6 +441,28 @@ def test_other_shapes_and_dtypes_are_refused_with_what_to_give(bad):
         HammingIndex.build(codes(3, seed=15)).search(bad)
 
 
+def test_a_radius_is_a_whole_number(backend):
+    """A fraction would mean another thing to each backend; numpy's integers are as good as any."""
+    held = codes(3, seed=16)
+    index = HammingIndex.build(held, backend)
+    for radius in (31.5, "31", None):
+        with pytest.raises(TypeError):
+            index.search(held, radius)
+    assert len(index.search(held, np.uint8(10))) == 3
+
+
+def test_what_was_indexed_stays_what_it_was(tmp_path, backend):
+    """The caller's array may change afterwards; what is handed out cannot be written through."""
+    held = codes(30, seed=44)
+    index = HammingIndex.build(held, backend)
+    kept = held.copy()
+    held[:] = 0
+    index.save(tmp_path / "index")
+    for one in (index, HammingIndex.open(tmp_path / "index")):
+        assert one.holds(kept)
+        assert triples(one.search(kept, 0)) == [(row, row, 0) for row in range(30)]
+
+
 @pytest.mark.parametrize("radius", [-1, 65, 256])
 def test_a_radius_outside_the_limits_is_refused(radius):
     """Beyond 64 bits nothing is a match, and the error says what is allowed."""
@@ -651,7 +673,44 @@ def test_a_seed_that_is_no_number_is_refused(saved, seed):
     folder, _ = saved
     change_header(folder, seed=seed)
     with pytest.raises(IndexFormatError, match="is not a saved index"):
-        HammingIndex.open(folder)
+        HammingIndex.open(folder, verify=False)
+
+
+@pytest.mark.parametrize("backend", ["mih"], indirect=True)
+@pytest.mark.parametrize("name", ["starts", "fingerprints", "rows"])
+def test_tables_of_other_codes_are_not_those_of_these(saved, monkeypatch, name):
+    """Whoever can write the folder can make its digests anew: `holds` builds a table again."""
+    folder, _ = saved
+    other = folder.parent / "other"
+    HammingIndex.build(codes(200, seed=45)).save(other)
+    (folder / f"{name}.npy").write_bytes((other / f"{name}.npy").read_bytes())
+    opened = HammingIndex.open(folder, verify=False)
+    for table in (0, 7, 15):
+        monkeypatch.setattr(mih.secrets, "randbelow", lambda _, table=table: table)
+        assert not opened.holds(codes(200, seed=20))
+
+
+@pytest.mark.parametrize("backend", ["mih"], indirect=True)
+def test_a_header_changed_in_any_field_is_refused(saved):
+    """The order of bits and the number of codes decide what is found."""
+    folder, _ = saved
+    for changes in ({"seed": mih.PERMUTATION_SEED + 1}, {"codes": 199}):
+        before = (folder / "header.json").read_text()
+        change_header(folder, **changes)
+        with pytest.raises(IndexFormatError, match=r"header\.json is not what was saved"):
+            HammingIndex.open(folder)
+        (folder / "header.json").write_text(before)
+    HammingIndex.open(folder)
+
+
+def test_an_index_with_another_order_of_bits_is_read_with_its_own(tmp_path):
+    """The seed is the index's, not the version's."""
+    held = codes(100, seed=46)
+    HammingIndex(MultiIndex.build(held, seed=5)).save(tmp_path / "index")
+    opened = HammingIndex.open(tmp_path / "index")
+    assert opened.holds(held)
+    np.testing.assert_array_equal(opened.codes(), held)
+    assert triples(opened.search(held, 0)) == [(row, row, 0) for row in range(100)]
 
 
 @pytest.mark.parametrize("backend", ["mih"], indirect=True)

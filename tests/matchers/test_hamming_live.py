@@ -167,7 +167,10 @@ def test_numbers_that_no_code_has_are_refused():
     """And nothing is withdrawn."""
     index = LiveIndex(codes(3, 9))
     for wrong in ([3], [-1], [0, 99]):
-        with pytest.raises(ValueError, match="numbers go from 0 to 2: one given does not"):
+        with pytest.raises(ValueError, match="3 codes were ever added, numbered from 0"):
+            index.withdraw(wrong)
+    for wrong in ([True, False, False], [1.0], ["1"]):
+        with pytest.raises(ValueError, match="give whole ones"):
             index.withdraw(wrong)
     index.withdraw([])
     assert len(index) == 3
@@ -184,3 +187,16 @@ def test_additions_beyond_the_tables_own_limit_have_tables(monkeypatch):
     index.add(more)
     assert found(index, more[:5], 0) == [(k, 10 + k, 0) for k in range(5)]
     index.close()
+
+
+def test_a_closed_index_answers_and_takes_no_changes(monkeypatch):
+    """Nothing is added whose number is then lost."""
+    monkeypatch.setattr(live, "REBUILD_FROM_ADDITIONS", 1)
+    held = codes(5, 12)
+    index = LiveIndex(held)
+    index.close()
+    for change in (lambda: index.add(codes(3, 13)), lambda: index.withdraw([0]), index.rebuild):
+        with pytest.raises(RuntimeError, match="it takes no more changes"):
+            change()
+    assert len(index) == 5
+    assert found(index, held, 0) == [(k, k, 0) for k in range(5)]

@@ -150,8 +150,8 @@ def _compare(
                             queries, query, number, hits, filled,
                         )  # fmt: skip
                         survivors += tried
-            if survivors > plan.most_survivors:
-                return -1
+                        if survivors > plan.most_survivors:
+                            return -1
     return filled
 
 

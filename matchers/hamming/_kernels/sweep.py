@@ -34,13 +34,16 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
 
 
 @_njit
-def _sort_queries(words: U16, table: int, shift: int, starts: U32, order: U32, codes: U32) -> None:
+def _sort_queries(
+    words: U16, table: int, shift: int, over: U8, starts: U32, order: U32, codes: U32
+) -> None:
     """Sort the queries by their key in a table, by counting.
 
     Args:
         words: uint16 [m, 16], permuted queries.
         table: which word is the key.
         shift: how many of its lowest bits are not.
+        over: uint8 [m], 1 for a query that is left out.
         starts: uint32 [buckets + 1], filled: those of key b are starts[b] up to starts[b + 1].
         order: uint32 [m], filled with query numbers.
         codes: uint32 [m + GROUP], filled with their fingerprints.
@@ -48,11 +51,14 @@ def _sort_queries(words: U16, table: int, shift: int, starts: U32, order: U32, c
     by = np.uint16(shift)
     starts[:] = np.uint32(0)
     for query in range(words.shape[0]):
-        starts[np.int64(words[query, table] >> by) + 1] += np.uint32(1)
+        if over[query] == 0:
+            starts[np.int64(words[query, table] >> by) + 1] += np.uint32(1)
     for b in range(starts.shape[0] - 1):
         starts[b + 1] += starts[b]
     following = starts[:-1].copy()
     for query in range(words.shape[0]):
+        if over[query] != 0:
+            continue
         key = np.int64(words[query, table] >> by)
         place = np.int64(following[key])
         following[key] = np.uint32(place + 1)
@@ -221,6 +227,7 @@ def sweep(
     buckets = 1 << sweep_bits
     width = 1 << (tables.key_bits - sweep_bits)
     query_starts = np.empty(buckets + 1, np.uint32)
+    over = np.zeros(m, np.uint8)
     order = np.empty(m, np.uint32)
     codes = np.zeros(m + GROUP, np.uint32)
     asking = np.empty(m + 2 * GROUP, np.uint32)
@@ -231,7 +238,9 @@ def sweep(
         keys = table * ((1 << tables.key_bits) + 1)
         places = table * tables.n
         three = plan.limits[table, 2]
-        _sort_queries(words, table, 16 - sweep_bits, query_starts, order, codes)
+        for query in range(m):  # those that went over the limit are left to `brute` already
+            over[query] = survivors[query] > plan.most_survivors
+        _sort_queries(words, table, 16 - sweep_bits, over, query_starts, order, codes)
         for bucket in range(buckets):
             start = np.int64(tables.starts[keys + bucket * width])
             end = np.int64(tables.starts[keys + (bucket + 1) * width])
