@@ -15,7 +15,7 @@ import pyarrow as pa
 from matchers import digests, limits, pdq, urls
 from matchers.errors import IndicatorSetError, UrlError
 from matchers.indicators import clusters
-from matchers.indicators.manifest import CLUSTER, VALUE_BYTES, Algorithm, schema
+from matchers.indicators.manifest import CLUSTER, VALUE_BYTES, Algorithm, Manifest, schema
 
 _VALUE_COLUMNS = ("value", "hash", "pdq", "md5", "sha1", "sha256", "url", "indicator")
 _ID_COLUMNS = ("indicator_id", "id")
@@ -107,30 +107,73 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     return _table(algorithm, names, values)
 
 
-def with_clusters(
-    data: pa.Table, algorithm: Algorithm, radius: int, before: pa.Table | None
-) -> pa.Table:
-    """Rows of a set of kind new, with the cluster of each.
+@dataclass(frozen=True)
+class Previous:
+    """The version before: what a new one carries on."""
+
+    manifest: Manifest
+    data: pa.Table
+
+
+def as_version(data: pa.Table, manifest: Manifest, previous: Previous | None) -> pa.Table:
+    """The data of one version of a set: a list's rows, and for kind new the cluster of each.
 
     Args:
-        data: the rows.
-        algorithm: of their values; exact values are clusters of their own.
-        radius: `cluster_radius_bits` of the set.
-        before: data of the version before, whose clusters are kept; None for a first version.
+        data: the rows, from `from_images` or `from_list`.
+        manifest: of the version that is built.
+        previous: the version before, whose clusters are kept; None for version 1.
+
+    Raises:
+        IndicatorSetError: `previous` is not the version before, or an indicator bridges two of its
+            clusters.
     """
-    ids = data["indicator_id"].to_pylist()
-    kept: dict[str, str] = {}
-    if before is not None:
-        kept = dict(
-            zip(before["indicator_id"].to_pylist(), before["cluster"].to_pylist(), strict=True)
-        )
-    if algorithm == "pdq":
-        codes = np.frombuffer(b"".join(data["value"].to_pylist()), np.uint8).reshape(-1, 32)
-        roots = clusters.single_linkage(codes, radius)
+    if previous is None:
+        _check_first(manifest)
     else:
-        roots = np.arange(len(ids), dtype=np.int64)
-    named = pa.array(clusters.names(ids, roots, kept), pa.string())
-    return data.append_column(CLUSTER, named)
+        _check_follows(manifest, previous.manifest)
+    if manifest.kind != "new":
+        return data
+    kept = _by_value(previous.data, "cluster") if previous else {}
+    values = data["value"].to_pylist()
+    if manifest.algorithm == "pdq":
+        codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, limits.PDQ_BYTES)
+        roots = clusters.single_linkage(codes, manifest.cluster_radius_bits)
+    else:
+        roots = np.arange(len(values), dtype=np.int64)  # exact values have no near-duplicates
+    named = clusters.names(data["indicator_id"].to_pylist(), values, roots, kept)
+    return data.append_column(CLUSTER, pa.array(named, pa.string()))
+
+
+def _check_first(manifest: Manifest) -> None:
+    if manifest.lineage:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: version {manifest.version} is built without the "
+            "version before: give it"
+        )
+
+
+def _check_follows(manifest: Manifest, before: Manifest) -> None:
+    for name in ("set_id", "kind", "algorithm", "url_key"):
+        now, then = getattr(manifest, name), getattr(before, name)
+        if now != then:
+            raise IndicatorSetError(
+                f"indicator set {manifest.set_id!r}: {name} is not that of the version before, "
+                f"{before.set_id!r} version {before.version}; a set keeps it for good"
+            )
+    if manifest.version <= before.version or manifest.lineage != before.next_lineage:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: version {manifest.version} does not follow "
+            f"version {before.version}: give the version before, and a higher number"
+        )
+
+
+def _by_value(data: pa.Table, column: str) -> dict[bytes, Any]:
+    """Value -> what stands beside it; of a value that stands twice, the first."""
+    rows = zip(data["value"].to_pylist(), data[column].to_pylist(), strict=True)
+    found: dict[bytes, Any] = {}
+    for value, beside in rows:
+        found.setdefault(value, beside)
+    return found
 
 
 def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]:

@@ -111,6 +111,7 @@ class VersionLedger:
         Raises:
             RollbackRefused: an older version than already used.
             SetAltered: the same version with other contents.
+            IndicatorSetError: a later version that does not carry on the one used before.
         """
         with self._locked():
             used = self._used()
@@ -126,6 +127,13 @@ class VersionLedger:
                     raise SetAltered(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} was used "
                         "here before with other contents; a change needs a new version"
+                    )
+                if 0 < version < manifest.version and sha256 not in manifest.lineage:
+                    raise IndicatorSetError(
+                        f"indicator set {manifest.set_id!r}: version {manifest.version} does not "
+                        f"carry on version {version}, which was used here: its clusters may be "
+                        "others, and one picture could count as two hits. Ask the EU Centre for a "
+                        "version built from that one"
                     )
                 used[manifest.set_id] = (manifest.version, manifest.sha256)
             write_json(

@@ -325,6 +325,10 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         place = scan.index(option)
         return [*scan[: place + 1], value, *scan[place + 2 :]]
 
+    def next_version(set_id: str, *more: object) -> list[object]:
+        return ["indicators", "build", "listed", "sets/next", "--set-id", set_id, "--kind", "known",
+                "--order", "X", "--not-after", "2099-01-01", "--provenance", "x", *more]  # fmt: skip
+
     cases = [
         (scan, 3, "cannot be reached"),
         (changed("--order", "none.yaml"), 2, "order example"),
@@ -341,6 +345,9 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
           "--order", "X", "--not-after", "2099-01-01", "--provenance", "x"], 1, "never changed"),
         (["indicators", "build", "listed", "sets/x", "--set-id", "X Y", "--kind", "known",
           "--order", "X", "--not-after", "2099-01-01", "--provenance", "x"], 1, "set_id"),
+        (next_version("known", "--version", 2), 2, "version 2 carries on an earlier one"),
+        (next_version("known", "--previous", "sets/known"), 2, "version 1 is the first"),
+        (next_version("other", "--version", 2, "--previous", "sets/known"), 1, "set_id is not"),
     ]  # fmt: skip
     for arguments, status, message in cases:
         done = sluis(*arguments)

@@ -630,9 +630,11 @@ def test_an_older_or_altered_set_is_refused_even_in_another_run(world, verificat
     source = uploads(tmp_path / "u")
     data, _ = build.from_images(world.folder / "listed", 50)
     sets = {
-        name: world.add_set(name, "known", rows, set_id="known", version=version)
-        for name, version, rows in (
-            ("known-v3", 3, data), ("known-v2", 2, data), ("known-v3-other", 3, data.slice(1)),
+        name: world.add_set(name, "known", rows, previous)
+        for name, previous, rows in (
+            ("known-v2", "known", data),
+            ("known-v3", "known-v2", data),
+            ("known-v3-other", "known-v2", data.slice(1)),
         )
     }  # fmt: skip
     ledger = tmp_path / "versions.json"

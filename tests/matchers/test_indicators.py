@@ -372,6 +372,59 @@ def test_the_same_set_is_written_as_the_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
 
 
+# --- from version to version -------------------------------------------------------------------
+
+
+def code(*ones: int) -> bytes:
+    """A PDQ code with that many bits set from the left, or those from one bit to another."""
+    bits = np.zeros(256, np.uint8)
+    bits[slice(*ones)] = 1
+    return np.packbits(bits).tobytes()
+
+
+def test_an_indicator_between_two_clusters_is_refused_until_the_next_order(tmp_path):
+    """A picture near both would be two hits: the next version must leave such an indicator out."""
+    apart = [code(0), code(100)]
+    first = signed_set(tmp_path / "v1", apart, kind="new")
+    assert first.cluster(0) != first.cluster(1)
+    with pytest.raises(IndicatorSetError, match=r"new indicator\(s\) 'row-2' link"):
+        signed_set(tmp_path / "v2", [*apart, code(50)], previous=tmp_path / "v1")
+    assert not (tmp_path / "v2").exists()
+    one_set = signed_set(tmp_path / "other", [*apart, code(50)], kind="new")
+    assert len({one_set.cluster(row) for row in range(3)}) == 1
+
+
+def test_clusters_hold_when_the_lines_of_a_list_move(tmp_path):
+    """A new first line moves every line-N; what is near the same picture stays one cluster."""
+    first = signed_set(tmp_path / "v1", [code(0), code(100)], kind="new")
+    moved = [code(200), code(0), code(100), code(20)]
+    second = signed_set(tmp_path / "v2", moved, previous=tmp_path / "v1")
+    names = [second.cluster(row) for row in range(4)]
+    assert names[1:] == [first.cluster(0), first.cluster(1), first.cluster(0)]
+    assert names[0] not in names[1:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"set_id": "other"}, "set_id is not that of the version before"),
+        ({"kind": "known"}, "kind is not that of the version before"),
+        ({"version": 3, "lineage": ("0" * 64,)}, "does not follow version 1"),
+    ],
+)
+def test_a_version_that_does_not_follow_the_one_before_is_refused(tmp_path, changes, message):
+    """Clusters of another set, or of a version out of line, mean nothing."""
+    signed_set(tmp_path / "v1", values("pdq"), kind="new")
+    with pytest.raises(IndicatorSetError, match=message):
+        signed_set(tmp_path / "v2", values("pdq"), previous=tmp_path / "v1", **changes)
+
+
+def test_a_later_version_without_the_one_before_is_refused():
+    """Its clusters would be made afresh."""
+    with pytest.raises(IndicatorSetError, match="without the version before"):
+        build.as_version(rows("pdq", values("pdq")), at(2), None)
+
+
 # --- what must not be used --------------------------------------------------------------------
 
 
@@ -597,7 +650,7 @@ def test_an_altered_set_is_altered_whatever_the_day(folder):
 # --- manifests that contradict themselves -----------------------------------------------------
 
 REFUSED = [
-    ("format", "pdq", {"format": "sluis-indicator-set/2"}),
+    ("format", "pdq", {"format": "sluis-indicator-set/1"}),
     ("set_id", "pdq", {"set_id": ""}),
     ("set_id", "pdq", {"set_id": "Upper"}),
     ("set_id", "pdq", {"set_id": "../escape"}),
@@ -610,6 +663,9 @@ REFUSED = [
     ("algorithm", "pdq", {"algorithm": "phash"}),
     ("version", "pdq", {"version": 0}),
     ("version", "pdq", {"version": -1}),
+    ("lineage", "pdq", {"version": 2}),
+    ("lineage", "pdq", {"lineage": ("0" * 64,)}),
+    ("lineage", "pdq", {"version": 2, "lineage": ("0" * 64, "1" * 64)}),
     ("radius_bits", "pdq", {"radius_bits": -1}),
     ("radius_bits", "pdq", {"radius_bits": limits.MAX_RADIUS_BITS + 1}),
     ("radius_bits", "md5", {"radius_bits": 1}),
@@ -669,8 +725,13 @@ def ledger(tmp_path) -> VersionLedger:
 
 
 def at(version: int, data: str = "", set_id: str = "test-pdq") -> Manifest:
-    """A manifest of that version with contents of their own."""
-    return manifest(set_id=set_id, version=version, data_sha256=data or f"{version:064x}")
+    """A manifest of that version with contents of their own, after all those before it."""
+    return manifest(
+        set_id=set_id,
+        version=version,
+        data_sha256=data or f"{version:064x}",
+        lineage=at(version - 1, set_id=set_id).next_lineage if version > 1 else (),
+    )
 
 
 def test_versions_that_stay_or_grow_are_accepted(ledger, tmp_path):
@@ -678,6 +739,15 @@ def test_versions_that_stay_or_grow_are_accepted(ledger, tmp_path):
     for version in (1, 1, 2, 5):
         ledger.accept([at(version)])
     VersionLedger(tmp_path / "state" / "versions.json").accept([at(5), at(1, set_id="other")])
+
+
+def test_a_version_that_does_not_carry_on_the_one_used_is_refused(ledger):
+    """Its clusters may be others: what was used here must be among its earlier versions."""
+    ledger.accept([at(2)])
+    foreign = manifest(version=4, lineage=at(2, data="e" * 64).next_lineage)
+    with pytest.raises(IndicatorSetError, match="version 4 does not carry on version 2"):
+        ledger.accept([foreign])
+    ledger.accept([at(4)])  # a version in between may be passed over
 
 
 def test_an_older_version_is_refused(ledger):
@@ -803,7 +873,7 @@ def test_sets_with_other_data_have_indexes_of_their_own(folder, tmp_path):
     """A new version of a set never meets the old one's index."""
     indexes = tmp_path / "indexes"
     load(folder, TRUSTED, today=TODAY, index_folder=indexes)
-    signed_set(tmp_path / "next", values("pdq", 6, seed=3), version=2)
+    signed_set(tmp_path / "next", values("pdq", 6, seed=3), previous=folder)
     newer = load(tmp_path / "next", TRUSTED, today=TODAY, index_folder=indexes)
     assert len(newer.perceptual) == 6
     assert len(list(indexes.iterdir())) == 2
