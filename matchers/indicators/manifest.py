@@ -2,7 +2,7 @@
 
     SET/manifest.json        what the set is; the exact bytes that were signed
     SET/signatures.json      Ed25519 signatures (RFC 8032) over them, each with its key's id
-    SET/indicators.arrow     Arrow IPC file: indicator_id, value
+    SET/indicators.arrow     Arrow IPC file: indicator_id, value, effective (new: cluster)
 
 The manifest holds the SHA-256 of the data file, so one signature covers both. The file is hashed
 before it is parsed: Arrow loads a flipped bit silently.
@@ -243,6 +243,7 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
 
     Raises:
         SetAltered: not the file that was signed, or not of the shape its manifest promises.
+        IndicatorSetError: an indicator's effective day is later than the set's.
     """
     try:
         with pa.OSFile(str(folder / _DATA), "rb") as file:
@@ -261,24 +262,34 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
         table is None
         or table.schema != _expected_schema(manifest)
         or table.num_rows != manifest.rows
+        or any(column.null_count for column in table.columns)
         or (pc.max(pc.binary_length(table["indicator_id"])).as_py() or 0)
         > limits.MAX_INDICATOR_ID_BYTES
     ):
         raise SetAltered(f"{folder}/{_DATA} does not hold what {_MANIFEST} says: build it again")
+    latest = pc.max(table["effective"]).as_py() or manifest.effective
+    if latest > manifest.effective:
+        raise IndicatorSetError(
+            f"{folder}/{_DATA} holds an indicator that is effective from {latest}, after the set's "
+            f"own {manifest.effective}: get the set again from its source"
+        )
     return table
 
 
 def _expected_schema(manifest: Manifest) -> pa.Schema:
-    plain = schema(manifest.algorithm)
-    return plain.append(CLUSTER) if manifest.kind == "new" else plain
+    dated = schema(manifest.algorithm).append(EFFECTIVE)
+    return dated.append(CLUSTER) if manifest.kind == "new" else dated
 
+
+EFFECTIVE: Final = pa.field("effective", pa.date32(), nullable=False)
+"""First day of the indicator, or its cluster, in any version of the set; not after the set's."""
 
 CLUSTER: Final = pa.field("cluster", pa.string(), nullable=False)
-"""Name of the indicator's cluster: the id of one of its members."""
+"""Name of the indicator's cluster: the value of one of its members, in hex."""
 
 
 def schema(algorithm: Algorithm) -> pa.Schema:
-    """Arrow schema of indicators.arrow; a set of kind new adds `CLUSTER`."""
+    """Arrow schema of a list's rows; indicators.arrow adds `EFFECTIVE`, and `CLUSTER` for new."""
     return pa.schema(
         [
             pa.field("indicator_id", pa.string(), nullable=False),

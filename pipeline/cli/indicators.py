@@ -82,8 +82,8 @@ def indicators_build(
     previous: Annotated[
         Optional[Path],
         typer.Option(
-            help="The version before, signed with the same key: needed from version 2 on. Its "
-            "clusters of near-duplicates are kept.",
+            help="The version before, signed with the same key: needed from version 2 on. What it "
+            "lists keeps its effective day and its cluster of near-duplicates.",
             show_default=False,
         ),
     ] = None,

@@ -549,6 +549,19 @@ def test_hits_on_new_material_whose_time_is_over_are_skipped_by_name(world, tmp_
         assert skipped("run-3") == ({"epoch_key_destroyed": 2}, 0)
 
 
+def test_a_new_version_of_a_set_brings_no_expired_hit_back(world, tmp_path):
+    """The hit's day hangs on the indicator's first day, not on that of the version at hand."""
+    data, _ = build.from_images(world.folder / "listed", 50)
+    world.add_set("new-v2", "new", data, previous="new", effective=dt.date(2026, 6, 10))
+    place = str(worlds.PHOTOS / "cat.jpg")
+    manifest = write_manifest(tmp_path / "m.csv", [row("waits", uri=place, user_notice="no")])
+    with worlds.verification(world, tmp_path / "store.sqlite3", retention_days=30) as address:
+        for name in ("new", "new-v2"):
+            config = world.config(address, name, order=new_order())
+            tally = world.scan(manifest, config, tmp_path / f"run-{name}")["tally"]
+            assert (tally["skipped"], tally["candidate"]) == ({"expired": 1}, 0), name
+
+
 def test_two_sets_of_new_material_in_one_scan_are_refused(world, tmp_path):
     """A near-duplicate listed in both would count as two distinct hits."""
     data, _ = build.from_images(world.folder / "listed", 50)

@@ -25,8 +25,9 @@ from matchers.errors import (
 )
 from matchers.files import write_json
 from matchers.hamming import HammingIndex, mih
-from matchers.indicators import Manifest, VersionLedger, build, load
+from matchers.indicators import IndicatorSet, Manifest, VersionLedger, build, load
 from matchers.indicators.manifest import (
+    EFFECTIVE,
     KINDS,
     VALUE_BYTES,
     key_id,
@@ -44,6 +45,12 @@ def values(algorithm: str, n: int = 5, seed: int = 1) -> list[bytes]:
     """Random values of an algorithm's length."""
     random = np.random.default_rng(seed)
     return [random.bytes(VALUE_BYTES[algorithm]) for _ in range(n)]
+
+
+def dated(table: pa.Table, *days: dt.date | None) -> pa.Table:
+    """The rows with their effective days, as a set's data has them; by default all the set's."""
+    column = list(days) or [dt.date(2025, 1, 1)] * table.num_rows
+    return table.append_column(EFFECTIVE, pa.array(column, pa.date32()))
 
 
 def contents(table: pa.Table) -> list[tuple[str, bytes]]:
@@ -349,7 +356,7 @@ def test_a_set_of_several_arrow_batches_is_loaded_whole(tmp_path):
     held = values("sha1", 7)
     table = rows("sha1", held)
     table = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3)])
-    write(tmp_path / "set", manifest("sha1"), table, CENTRE)
+    write(tmp_path / "set", manifest("sha1"), dated(table), CENTRE)
     loaded = load(tmp_path / "set", TRUSTED, today=TODAY)
     assert [loaded.exact.find(value) for value in held] == list(range(7))
     assert loaded.indicator_ids.to_pylist() == [f"row-{n}" for n in range(7)]
@@ -423,6 +430,62 @@ def test_a_later_version_without_the_one_before_is_refused():
     """Its clusters would be made afresh."""
     with pytest.raises(IndicatorSetError, match="without the version before"):
         build.as_version(rows("pdq", values("pdq")), at(2), None)
+
+
+def days_of(one: IndicatorSet) -> list[dt.date]:
+    """The effective day of each row."""
+    return [one.effective_day(row) for row in range(len(one.indicator_ids))]
+
+
+@pytest.mark.parametrize("algorithm", ["pdq", "sha256", "url"])
+def test_an_indicator_keeps_its_first_effective_day(tmp_path, algorithm):
+    """What version 1 lists is not new again in version 3; what is added is effective from then."""
+    held = values(algorithm)
+    days = [dt.date(2025, month, 1) for month in (1, 3, 6)]
+    first = signed_set(tmp_path / "v1", held[:2], algorithm, effective=days[0])
+    assert days_of(first) == days[:1] * 2
+    signed_set(tmp_path / "v2", held[:3][::-1], algorithm, tmp_path / "v1", effective=days[1])
+    third = signed_set(tmp_path / "v3", held[1:4], algorithm, tmp_path / "v2", effective=days[2])
+    assert days_of(third) == days
+    assert third.manifest.effective == days[2]
+
+
+def test_what_joins_a_cluster_is_effective_from_the_clusters_first_day(tmp_path):
+    """Else a near-duplicate of an old indicator, listed later, would bring expired hits back."""
+    days = dt.date(2025, 1, 1), dt.date(2025, 6, 1)
+    signed_set(tmp_path / "v1", [code(0)], kind="new", effective=days[0])
+    signed_set(tmp_path / "v2", [code(30), code(0), code(200)], previous=tmp_path / "v1",
+               effective=days[1])  # fmt: skip
+    third = signed_set(tmp_path / "v3", [code(20), code(30), code(200)], previous=tmp_path / "v2",
+                       effective=days[1])  # fmt: skip
+    assert days_of(third) == [days[0], days[0], days[1]]
+
+
+def test_a_version_that_takes_effect_before_the_one_before_is_refused(tmp_path):
+    """What it carries on would be effective after the set itself."""
+    signed_set(tmp_path / "v1", values("md5"), "md5", effective=dt.date(2025, 2, 1))
+    with pytest.raises(IndicatorSetError, match="effective is 2025-01-31, before 2025-02-01"):
+        signed_set(tmp_path / "v2", values("md5"), "md5", previous=tmp_path / "v1",
+                   effective=dt.date(2025, 1, 31))  # fmt: skip
+
+
+def test_signed_data_with_a_day_after_the_sets_own_is_refused(tmp_path):
+    """An indicator cannot be effective from a day on which its set was not yet."""
+    late = dated(rows("md5", values("md5", 2)), dt.date(2025, 1, 1), dt.date(2025, 1, 2))
+    write(tmp_path / "set", manifest("md5"), late, CENTRE)
+    with pytest.raises(IndicatorSetError, match="effective from 2025-01-02, after the set's own"):
+        load(tmp_path / "set", TRUSTED, today=TODAY)
+
+
+@pytest.mark.parametrize("table", [
+    rows("md5", [bytes(16)]),
+    dated(rows("md5", [bytes(16)]), None),
+], ids=["no column", "a gap"])  # fmt: skip
+def test_signed_data_without_a_day_is_refused(tmp_path, table):
+    """Arrow does not hold a file to its own promise that a column has no gaps."""
+    write(tmp_path / "set", manifest("md5"), table, CENTRE)
+    with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
+        load(tmp_path / "set", TRUSTED, today=TODAY)
 
 
 # --- what must not be used --------------------------------------------------------------------
@@ -559,7 +622,7 @@ def sign_as_it_is(folder: Path, signed: bytes, data: bytes) -> None:
 
 def test_signed_data_of_another_schema_is_refused(tmp_path):
     """A file whose columns are not those of the manifest's algorithm is refused, though signed."""
-    write(tmp_path / "set", manifest("pdq"), rows("sha1", values("sha1")), CENTRE)
+    write(tmp_path / "set", manifest("pdq"), dated(rows("sha1", values("sha1"))), CENTRE)
     with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
         load(tmp_path / "set", TRUSTED, today=TODAY)
 

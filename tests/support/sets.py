@@ -45,7 +45,7 @@ def manifest(algorithm: str = "pdq", /, **changes: object) -> Manifest:
 
 
 def rows(algorithm: str, values: Sequence[bytes]) -> pa.Table:
-    """A set's data: each value under the name `row-N`."""
+    """A list's rows: each value under the name `row-N`."""
     names = [f"row-{number}" for number in range(len(values))]
     return pa.table(
         {
