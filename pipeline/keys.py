@@ -156,13 +156,15 @@ class LocalKeyService:
         self, hit: Sealable, context: Context, epoch_key: bytes
     ) -> tuple[bytes, dict[str, bytes], bytes]:
         """The hit's group unit, its unit in each stream, and its candidate id."""
-        # An item without an account is a group of its own: two such items are two candidates.
-        # No account id holds control characters, so the two kinds of unit cannot meet.
-        account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+        # No account id holds control characters, so none can be taken for "nobody" or an item.
         if self._policy.group_by == "material":
+            # Two items without an account may well be one person's: together they are one account.
+            account = (hit.account_id or "\0nobody").encode()
             unit, units = hit.indicator, {"content": hit.content, "account": account}
         else:
-            unit, units = account, {"content": hit.content, "indicator": hit.indicator}
+            # An item without an account is a group of its own: nothing else can open it.
+            unit = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+            units = {"content": hit.content, "indicator": hit.indicator}
         return unit, units, vouchers.candidate_id(epoch_key, context, unit, units)
 
 
