@@ -29,10 +29,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from pipeline import key_files, threshold, verdicts, vouchers
-from pipeline.epoch_keys import FIRST_VERSION, EpochKeys
+from pipeline.epoch_keys import EpochKeys
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
-from pipeline.vouchers import Context, Epochs, Policy
+from pipeline.vouchers import Context, Epochs
 
 WITHOUT_END: Final = Epochs.of(dt.date(1970, 1, 1), dt.date.max, 0)
 """One epoch for all days."""
@@ -166,11 +166,6 @@ class LocalKeyService:
             unit = (hit.account_id or f"\0item\0{hit.item_id}").encode()
             units = {"content": hit.content, "indicator": hit.indicator}
         return unit, units, vouchers.candidate_id(epoch_key, context, unit, units)
-
-
-def order_context(order_reference: str, policy: Policy) -> Context:
-    """The context of an order's first epoch and key."""
-    return Context(vouchers.order_id(order_reference), 0, FIRST_VERSION, policy.policy_id)
 
 
 def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime) -> list[Path]:

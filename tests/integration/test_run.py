@@ -40,7 +40,7 @@ from pipeline.errors import (
 from pipeline.rpc.sluis.verification.v1 import candidate_service_pb2, review_service_pb2
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
-from pipeline.vouchers import Policy
+from pipeline.vouchers import Context, Policy
 
 LISTED = ("cat", "coffee", "pagoda")
 OTHER = ("fig", "heron", "dogs", "drum", "osprey")
@@ -80,7 +80,7 @@ EXPECTED = {
 
 def held(world: worlds.World, address: str) -> dict[str, str]:
     """Every candidate at verification: item (by the vault's key) -> indicator."""
-    context = keys.order_context(worlds.REFERENCE, Policy())
+    context = Context(vouchers.order_id(worlds.REFERENCE), 0, 1, Policy().policy_id)
     token_key = keys.token_key(world.keys / "provider")
     found = {}
     with worlds.reviewer(world, address) as reviewer:

@@ -364,7 +364,7 @@ def test_tokens_open_with_the_vaults_key_alone(made):
     tokens = service(made).tokens(hit())
     candidate = service(made).seal(hit(), b"").candidate_id
     key = keys.token_key(made / "provider")
-    context = keys.order_context(REFERENCE, Policy())
+    context = Context(vouchers.order_id(REFERENCE), 0, 1, Policy().policy_id)
     assert vouchers.open_token(key, "content", context, candidate, tokens.content) == "item-1"
     assert vouchers.open_token(key, "account", context, candidate, tokens.account) == "account-1"
     with pytest.raises(vouchers.Unsealable):
