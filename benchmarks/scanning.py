@@ -77,21 +77,22 @@ def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
     (pictures / "one.jpg").write_bytes(listed.read_bytes())
     data, _ = building.from_images(pictures, 0)
     today = dt.datetime.now(dt.UTC).date()
+    manifest = Manifest(
+        set_id="bench",
+        kind="known",
+        version=1,
+        algorithm="pdq",
+        radius_bits=31,
+        min_quality=0,
+        effective=today,
+        not_after=today,
+        order_ids=(REFERENCE,),
+        provenance="bench",
+    )
     on_disk.write(
         parties.folder / "set",
-        Manifest(
-            set_id="bench",
-            kind="known",
-            version=1,
-            algorithm="pdq",
-            radius_bits=31,
-            min_quality=0,
-            effective=today,
-            not_after=today,
-            order_ids=(REFERENCE,),
-            provenance="bench",
-        ),
-        data,
+        manifest,
+        building.as_version(data, manifest, None),
         keys.signing_key(parties.folder / "keys" / "centre" / "signing.key"),
     )
     return scan.ScanConfig(

@@ -29,10 +29,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from pipeline import key_files, threshold, verdicts, vouchers
-from pipeline.epoch_keys import FIRST_VERSION, EpochKeys
+from pipeline.epoch_keys import EpochKeys
 from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import CertificateAuthority, Identity, Issued
-from pipeline.vouchers import Context, Epochs, Policy
+from pipeline.vouchers import Context, Epochs
 
 WITHOUT_END: Final = Epochs.of(dt.date(1970, 1, 1), dt.date.max, 0)
 """One epoch for all days."""
@@ -156,19 +156,16 @@ class LocalKeyService:
         self, hit: Sealable, context: Context, epoch_key: bytes
     ) -> tuple[bytes, dict[str, bytes], bytes]:
         """The hit's group unit, its unit in each stream, and its candidate id."""
-        # An item without an account is a group of its own: two such items are two candidates.
-        # No account id holds control characters, so the two kinds of unit cannot meet.
-        account = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+        # No account id holds control characters, so none can be taken for "nobody" or an item.
         if self._policy.group_by == "material":
+            # Two items without an account may well be one person's: together they are one account.
+            account = (hit.account_id or "\0nobody").encode()
             unit, units = hit.indicator, {"content": hit.content, "account": account}
         else:
-            unit, units = account, {"content": hit.content, "indicator": hit.indicator}
+            # An item without an account is a group of its own: nothing else can open it.
+            unit = (hit.account_id or f"\0item\0{hit.item_id}").encode()
+            units = {"content": hit.content, "indicator": hit.indicator}
         return unit, units, vouchers.candidate_id(epoch_key, context, unit, units)
-
-
-def order_context(order_reference: str, policy: Policy) -> Context:
-    """The context of an order's first epoch and key."""
-    return Context(vouchers.order_id(order_reference), 0, FIRST_VERSION, policy.policy_id)
 
 
 def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime) -> list[Path]:

@@ -365,7 +365,7 @@ def _seal(
         account_id=row["account_id"],
         content=hit.content,
         indicator=vouchers.enc(manifest.set_id.encode(), found.cluster(hit.indicator).encode()),
-        hit_day=vouchers.hit_day(uploaded, under.valid_from, manifest.effective),
+        hit_day=vouchers.hit_day(uploaded, under.valid_from, found.effective_day(hit.indicator)),
         released_at_once=manifest.kind != "new" or row["user_notice"] == "yes",
     )
     tokens = resources.keys.tokens(sealable)

@@ -28,11 +28,11 @@ from rich.table import Table
 
 from pipeline import keys, vouchers
 from pipeline import order as orders
+from pipeline.epoch_keys import FIRST_VERSION
 from pipeline.items import Tally
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verification.release import release
-from pipeline.vouchers import Policy
 
 sys.path.insert(0, str(Path(__file__).parent))
 import uploads as demo_uploads
@@ -374,7 +374,8 @@ def check_groups(candidates: list[dict[str, str]]) -> tuple[list[str], int]:
 
 def item_of(candidate: dict[str, str]) -> str:
     """For the demo's own checks: an opaque token -> the item, with the provider's token key."""
-    context = keys.order_context(REFERENCE, Policy(group_by="account"))
+    policy = vouchers.release_policy("account").policy_id
+    context = vouchers.Context(vouchers.order_id(REFERENCE), 0, FIRST_VERSION, policy)
     token = base64.b64decode(candidate["content_token"])
     name = bytes.fromhex(candidate["candidate_id"])
     key = keys.token_key(Path("keys/provider"))

@@ -15,7 +15,14 @@ import pyarrow as pa
 from matchers import digests, limits, pdq, urls
 from matchers.errors import IndicatorSetError, UrlError
 from matchers.indicators import clusters
-from matchers.indicators.manifest import CLUSTER, VALUE_BYTES, Algorithm, schema
+from matchers.indicators.manifest import (
+    CLUSTER,
+    EFFECTIVE,
+    VALUE_BYTES,
+    Algorithm,
+    Manifest,
+    schema,
+)
 
 _VALUE_COLUMNS = ("value", "hash", "pdq", "md5", "sha1", "sha256", "url", "indicator")
 _ID_COLUMNS = ("indicator_id", "id")
@@ -107,30 +114,88 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     return _table(algorithm, names, values)
 
 
-def with_clusters(
-    data: pa.Table, algorithm: Algorithm, radius: int, before: pa.Table | None
-) -> pa.Table:
-    """Rows of a set of kind new, with the cluster of each.
+@dataclass(frozen=True)
+class Previous:
+    """The version before: what a new one carries on."""
+
+    manifest: Manifest
+    data: pa.Table
+
+
+def as_version(data: pa.Table, manifest: Manifest, previous: Previous | None) -> pa.Table:
+    """The data of one version of a set: a list's rows, the effective day and cluster of each.
+
+    What was listed before keeps its day, so that a new version makes no old hit new again. In a set
+    of kind new a cluster is one indicator: what joins it is effective from the cluster's first day.
 
     Args:
-        data: the rows.
-        algorithm: of their values; exact values are clusters of their own.
-        radius: `cluster_radius_bits` of the set.
-        before: data of the version before, whose clusters are kept; None for a first version.
+        data: the rows, from `from_images` or `from_list`.
+        manifest: of the version that is built.
+        previous: the version before, whose days and clusters are kept; None for version 1.
+
+    Raises:
+        IndicatorSetError: `previous` is not the version before, or an indicator bridges two of its
+            clusters.
     """
-    ids = data["indicator_id"].to_pylist()
-    kept: dict[str, str] = {}
-    if before is not None:
-        kept = dict(
-            zip(before["indicator_id"].to_pylist(), before["cluster"].to_pylist(), strict=True)
-        )
-    if algorithm == "pdq":
-        codes = np.frombuffer(b"".join(data["value"].to_pylist()), np.uint8).reshape(-1, 32)
-        roots = clusters.single_linkage(codes, radius)
+    if previous is None:
+        _check_first(manifest)
     else:
-        roots = np.arange(len(ids), dtype=np.int64)
-    named = pa.array(clusters.names(ids, roots, kept), pa.string())
-    return data.append_column(CLUSTER, named)
+        _check_follows(manifest, previous.manifest)
+    unit, named = "value", None
+    if manifest.kind == "new":
+        unit, named = "cluster", _clusters(data, manifest, previous)
+    since = _by_unit(previous.data, unit, "effective") if previous else {}
+    units = data["value"].to_pylist() if named is None else named
+    days = [since.get(one, manifest.effective) for one in units]
+    dated = data.append_column(EFFECTIVE, pa.array(days, pa.date32()))
+    return dated if named is None else dated.append_column(CLUSTER, pa.array(named, pa.string()))
+
+
+def _clusters(data: pa.Table, manifest: Manifest, previous: Previous | None) -> list[str]:
+    kept = _by_unit(previous.data, "value", "cluster") if previous else {}
+    values = data["value"].to_pylist()
+    if manifest.algorithm == "pdq":
+        codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, limits.PDQ_BYTES)
+        roots = clusters.single_linkage(codes, manifest.cluster_radius_bits)
+    else:
+        roots = np.arange(len(values), dtype=np.int64)  # exact values have no near-duplicates
+    return clusters.names(data["indicator_id"].to_pylist(), values, roots, kept)
+
+
+def _check_first(manifest: Manifest) -> None:
+    if manifest.lineage:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: version {manifest.version} is built without the "
+            "version before: give it"
+        )
+
+
+def _check_follows(manifest: Manifest, before: Manifest) -> None:
+    for name in ("set_id", "kind", "algorithm", "url_key"):
+        now, then = getattr(manifest, name), getattr(before, name)
+        if now != then:
+            raise IndicatorSetError(
+                f"indicator set {manifest.set_id!r}: {name} is not that of the version before, "
+                f"{before.set_id!r} version {before.version}; a set keeps it for good"
+            )
+    if manifest.effective < before.effective:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: effective is {manifest.effective}, before "
+            f"{before.effective} of version {before.version}; give that day or a later one"
+        )
+    if manifest.version <= before.version or manifest.lineage != before.next_lineage:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: version {manifest.version} does not follow "
+            f"version {before.version}: give the version before, and a higher number"
+        )
+
+
+def _by_unit(data: pa.Table, unit: str, column: str) -> dict[Any, Any]:
+    """What stands beside each value or cluster; beside one that stands twice, the least."""
+    found: dict[Any, Any] = {}
+    for one, beside in zip(data[unit].to_pylist(), data[column].to_pylist(), strict=True):
+        found[one] = min(beside, found.get(one, beside))
+    return found
 
 
 def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]:

@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from matchers.errors import IndicatorSetError
 from matchers.hamming import HammingIndex
 
 _BATCH = 1024  # queries at once: bounds the pairs held
+_NAMED = 10  # indicators that a message names
 
 
 def single_linkage(codes: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.int64]:
@@ -45,21 +47,49 @@ def single_linkage(codes: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.
 
 
 def names(
-    indicator_ids: Sequence[str], roots: npt.NDArray[np.int64], before: Mapping[str, str]
+    indicator_ids: Sequence[str],
+    values: Sequence[bytes],
+    roots: npt.NDArray[np.int64],
+    before: Mapping[bytes, str],
 ) -> list[str]:
     """Each indicator's cluster, by name, stable from version to version.
 
+    What an indicator is, is its value: the ids of a plain list are line numbers, which move.
+
     Args:
         indicator_ids: of the rows.
+        values: of the rows.
         roots: from `single_linkage`.
-        before: indicator id -> cluster in the version before. An indicator keeps its cluster; a
-            new one joins the cluster of the first older member, else it is named after its root.
+        before: value -> cluster in the version before. An indicator keeps its cluster and a new
+            one joins the cluster it is linked to; a new cluster is named after its root's value.
+
+    Raises:
+        IndicatorSetError: clusters that were apart are linked now. Apart, one picture could be near
+            both and count twice; merged, a hit on one from before and a hit on the other would.
     """
-    known: dict[int, str] = {}
-    for row, indicator_id in enumerate(indicator_ids):
-        if indicator_id in before:
-            known.setdefault(int(roots[row]), before[indicator_id])
-    return [
-        before.get(indicator_id, known.get(int(roots[row]), indicator_ids[int(roots[row])]))
-        for row, indicator_id in enumerate(indicator_ids)
-    ]
+    kept: dict[int, str] = {}
+    bridged = set()
+    for root, value in zip(roots.tolist(), values, strict=True):
+        if value in before and kept.setdefault(root, before[value]) != before[value]:
+            bridged.add(root)
+    if bridged:
+        rows = zip(indicator_ids, values, roots.tolist(), strict=True)
+        raise _bridging(
+            [name for name, value, root in rows if root in bridged and value not in before]
+        )
+    return [kept.get(root, values[root].hex()) for root in roots.tolist()]
+
+
+def _bridging(new: Sequence[str]) -> IndicatorSetError:
+    if not new:
+        return IndicatorSetError(
+            "the larger radius links near-duplicates that the version before holds apart: one "
+            "picture could count as two hits. Keep the radius of the version before"
+        )
+    shown = ", ".join(repr(name) for name in new[:_NAMED])
+    more = f" and {len(new) - _NAMED:,} more" if len(new) > _NAMED else ""
+    return IndicatorSetError(
+        f"new indicator(s) {shown}{more} link near-duplicates that the version before holds apart: "
+        "one picture could count as two hits. Leave them out of this set; the first version of a "
+        "set for the next order may list them"
+    )

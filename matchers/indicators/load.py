@@ -38,6 +38,7 @@ class IndicatorSet:
     Attributes:
         manifest: what it is.
         indicator_ids: name of each row.
+        effective: first day of each row, see `manifest.EFFECTIVE`.
         perceptual: its radius index, for a pdq set.
         exact: its digest index, for every other set.
         clusters: cluster of each row, for a set of kind new.
@@ -45,6 +46,7 @@ class IndicatorSet:
 
     manifest: Manifest
     indicator_ids: pa.StringArray
+    effective: pa.Date32Array
     perceptual: HammingIndex | None
     exact: DigestIndex | None
     clusters: pa.StringArray | None = None
@@ -54,6 +56,11 @@ class IndicatorSet:
         names = self.indicator_ids if self.clusters is None else self.clusters
         name: str = names[row].as_py()
         return name
+
+    def effective_day(self, row: int) -> dt.date:
+        """The first day on which a row's indicator could be hit, in any version of the set."""
+        day: dt.date = self.effective[row].as_py()
+        return day
 
     @property
     def url_key(self) -> bytes:
@@ -88,11 +95,12 @@ def load(
     table = on_disk.read_data(folder, manifest)
     values = _matrix(table["value"], on_disk.VALUE_BYTES[manifest.algorithm])
     ids = table["indicator_id"].combine_chunks()
+    days = table["effective"].combine_chunks()
     clusters = table["cluster"].combine_chunks() if manifest.kind == "new" else None
     if manifest.algorithm == "pdq":
         index = _radius_index(values, manifest, index_folder, backend)
-        return IndicatorSet(manifest, ids, index, None, clusters)
-    return IndicatorSet(manifest, ids, None, DigestIndex(values), clusters)
+        return IndicatorSet(manifest, ids, days, index, None, clusters)
+    return IndicatorSet(manifest, ids, days, None, DigestIndex(values), clusters)
 
 
 class VersionLedger:
@@ -111,6 +119,7 @@ class VersionLedger:
         Raises:
             RollbackRefused: an older version than already used.
             SetAltered: the same version with other contents.
+            IndicatorSetError: a later version that does not carry on the one used before.
         """
         with self._locked():
             used = self._used()
@@ -126,6 +135,13 @@ class VersionLedger:
                     raise SetAltered(
                         f"indicator set {manifest.set_id!r}: version {manifest.version} was used "
                         "here before with other contents; a change needs a new version"
+                    )
+                if 0 < version < manifest.version and sha256 not in manifest.lineage:
+                    raise IndicatorSetError(
+                        f"indicator set {manifest.set_id!r}: version {manifest.version} does not "
+                        f"carry on version {version}, which was used here: its clusters may be "
+                        "others, and one picture could count as two hits. Ask the EU Centre for a "
+                        "version built from that one"
                     )
                 used[manifest.set_id] = (manifest.version, manifest.sha256)
             write_json(

@@ -2,7 +2,7 @@
 
     SET/manifest.json        what the set is; the exact bytes that were signed
     SET/signatures.json      Ed25519 signatures (RFC 8032) over them, each with its key's id
-    SET/indicators.arrow     Arrow IPC file: indicator_id, value
+    SET/indicators.arrow     Arrow IPC file: indicator_id, value, effective (new: cluster)
 
 The manifest holds the SHA-256 of the data file, so one signature covers both. The file is hashed
 before it is parsed: Arrow loads a flipped bit silently.
@@ -29,7 +29,7 @@ from matchers import digests, limits, urls
 from matchers.errors import IndicatorSetError, SetAltered, SignatureRefused
 from matchers.files import sha256_file
 
-FORMAT: Final = "sluis-indicator-set/1"
+FORMAT: Final = "sluis-indicator-set/2"
 
 Kind = Literal["known", "new", "url"]
 KINDS: Final = ("known", "new", "url")
@@ -60,6 +60,7 @@ class Manifest:
         provenance: who made it, from what, in words.
         url_rules: rule set of `matchers.urls` (url only, else "").
         url_key: base64 key of the digests (url only, else "").
+        lineage: `sha256` of every earlier version's manifest, oldest first; empty for version 1.
         rows: how many indicators.
         data_sha256: hex SHA-256 of indicators.arrow.
         format: `FORMAT`.
@@ -77,6 +78,7 @@ class Manifest:
     provenance: str
     url_rules: str = ""
     url_key: str = ""
+    lineage: tuple[str, ...] = ()
     rows: int = 0
     data_sha256: str = ""
     format: str = field(default=FORMAT)
@@ -90,12 +92,21 @@ class Manifest:
         is_pdq = self.algorithm == "pdq"
         is_url = self.algorithm == "url"
         rules: tuple[tuple[bool, str, str], ...] = (
-            (self.format == FORMAT, "format", f"must be {FORMAT!r}"),
+            (
+                self.format == FORMAT,
+                "format",
+                f"must be {FORMAT!r}: get the set in this format (docs/indicator-sets.md)",
+            ),
             (bool(_SET_ID.fullmatch(self.set_id)), "set_id", "must be a lower-case name"),
             (self.kind in KINDS, "kind", f"must be one of {', '.join(KINDS)}"),
             (self.algorithm in VALUE_BYTES, "algorithm", f"is one of {', '.join(VALUE_BYTES)}"),
             ((self.kind == "url") == is_url, "kind", "url goes with algorithm url, and only so"),
             (self.version >= 1, "version", "counts from 1"),
+            (
+                bool(self.lineage) == (self.version > 1) and len(self.lineage) < self.version,
+                "lineage",
+                "names the manifest of each earlier version, and is empty for version 1 only",
+            ),
             (
                 0 <= self.radius_bits <= (limits.MAX_RADIUS_BITS if is_pdq else 0),
                 "radius_bits",
@@ -128,6 +139,11 @@ class Manifest:
         return 2 * self.radius_bits
 
     @property
+    def next_lineage(self) -> tuple[str, ...]:
+        """`lineage` of the version that follows this one."""
+        return (*self.lineage, self.sha256)
+
+    @property
     def sha256(self) -> str:
         """Hex SHA-256 of the signed manifest: it names this version's contents and terms."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
@@ -151,6 +167,7 @@ class Manifest:
             values["effective"] = dt.date.fromisoformat(values["effective"])
             values["not_after"] = dt.date.fromisoformat(values["not_after"])
             values["order_ids"] = tuple(values["order_ids"])
+            values["lineage"] = tuple(values.get("lineage", ()))
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise IndicatorSetError(
@@ -226,6 +243,7 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
 
     Raises:
         SetAltered: not the file that was signed, or not of the shape its manifest promises.
+        IndicatorSetError: an indicator's effective day is later than the set's.
     """
     try:
         with pa.OSFile(str(folder / _DATA), "rb") as file:
@@ -244,24 +262,34 @@ def read_data(folder: Path, manifest: Manifest) -> pa.Table:
         table is None
         or table.schema != _expected_schema(manifest)
         or table.num_rows != manifest.rows
+        or any(column.null_count for column in table.columns)
         or (pc.max(pc.binary_length(table["indicator_id"])).as_py() or 0)
         > limits.MAX_INDICATOR_ID_BYTES
     ):
         raise SetAltered(f"{folder}/{_DATA} does not hold what {_MANIFEST} says: build it again")
+    latest = pc.max(table["effective"]).as_py() or manifest.effective
+    if latest > manifest.effective:
+        raise IndicatorSetError(
+            f"{folder}/{_DATA} holds an indicator that is effective from {latest}, after the set's "
+            f"own {manifest.effective}: get the set again from its source"
+        )
     return table
 
 
 def _expected_schema(manifest: Manifest) -> pa.Schema:
-    plain = schema(manifest.algorithm)
-    return plain.append(CLUSTER) if manifest.kind == "new" else plain
+    dated = schema(manifest.algorithm).append(EFFECTIVE)
+    return dated.append(CLUSTER) if manifest.kind == "new" else dated
 
+
+EFFECTIVE: Final = pa.field("effective", pa.date32(), nullable=False)
+"""First day of the indicator, or its cluster, in any version of the set; not after the set's."""
 
 CLUSTER: Final = pa.field("cluster", pa.string(), nullable=False)
-"""Name of the indicator's cluster: the id of one of its members."""
+"""Name of the indicator's cluster: the value of one of its members, in hex."""
 
 
 def schema(algorithm: Algorithm) -> pa.Schema:
-    """Arrow schema of indicators.arrow; a set of kind new adds `CLUSTER`."""
+    """Arrow schema of a list's rows; indicators.arrow adds `EFFECTIVE`, and `CLUSTER` for new."""
     return pa.schema(
         [
             pa.field("indicator_id", pa.string(), nullable=False),

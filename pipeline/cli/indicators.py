@@ -79,11 +79,11 @@ def indicators_build(
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
     ] = limits.PDQ_MIN_QUALITY,
-    clusters_from: Annotated[
+    previous: Annotated[
         Optional[Path],
         typer.Option(
-            help="For a set of kind new: the version before, whose clusters of near-duplicates "
-            "are kept.",
+            help="The version before, signed with the same key: needed from version 2 on. What it "
+            "lists keeps its effective day and its cluster of near-duplicates.",
             show_default=False,
         ),
     ] = None,
@@ -101,7 +101,20 @@ def indicators_build(
     chosen = algorithm or (SetAlgorithm.url if kind is SetKind.url else SetAlgorithm.pdq)
     is_pdq, is_url = chosen is SetAlgorithm.pdq, chosen is SetAlgorithm.url
     key = keys.signing_key(signing_key)
+    if (previous is None) != (version == 1):
+        raise typer.BadParameter(
+            "version 1 is the first: give a higher --version"
+            if previous
+            else f"version {version} carries on an earlier one: give its folder",
+            param_hint="--previous",
+        )
+    before = None
+    if previous is not None:
+        earlier = on_disk.read(previous, [key.public_key()])
+        before = building.Previous(earlier, on_disk.read_data(previous, earlier))
     url_key = os.urandom(urls.KEY_BYTES) if is_url else b""
+    if before and is_url:
+        url_key = base64.b64decode(before.manifest.url_key)
     manifest = Manifest(
         set_id=set_id,
         kind=kind.value,
@@ -115,6 +128,7 @@ def indicators_build(
         provenance=provenance,
         url_rules=urls.RULES if is_url else "",
         url_key=base64.b64encode(url_key).decode(),
+        lineage=before.manifest.next_lineage if before else (),
     )
     if source.is_dir():
         if not is_pdq:
@@ -132,12 +146,7 @@ def indicators_build(
             err.print(f"left out: {one.name}: {one.reason}")
     else:
         data = building.from_list(source, chosen.value, url_key)
-    if kind is SetKind.new:
-        before = None
-        if clusters_from is not None:
-            earlier = on_disk.read(clusters_from, [key.public_key()])
-            before = on_disk.read_data(clusters_from, earlier)
-        data = building.with_clusters(data, chosen.value, manifest.cluster_radius_bits, before)
+    data = building.as_version(data, manifest, before)
     written = on_disk.write(folder, manifest, data, key)
     out.print(
         f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shutil
 import signal
@@ -14,7 +15,8 @@ import pytest
 import yaml
 from support import world as worlds
 
-from pipeline import cli, order
+from matchers import indicators, urls
+from pipeline import cli, keys, order
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 
@@ -314,6 +316,40 @@ def fill_in(report: dict) -> None:
                     section[name] = values.get(name, "none")
 
 
+@pytest.mark.parametrize("kind", ["new", "url"])
+def test_a_second_version_carries_on_the_first(sluis, deployed, kind):
+    """By commands: days, clusters and the key of URLs stay, though every line of the list moves."""
+    listed = {"new": ["00" * 32, "ff" * 32], "url": ["http://a.example/", "http://b.example/"]}[
+        kind
+    ]
+    added = {"new": "0f" * 32, "url": "http://c.example/"}[kind]
+    found = []
+    for version, lines, more in (
+        (1, listed, ["--effective", "2026-01-01"]),
+        (
+            2,
+            [added, *listed],
+            ["--version", 2, "--previous", "sets/v1", "--effective", "2026-02-01"],
+        ),
+    ):
+        Path("list.txt").write_text("\n".join(lines))
+        done = sluis("indicators", "build", "list.txt", f"sets/v{version}", "--set-id", "listed",
+                     "--kind", kind, "--order", "X", "--not-after", "2099-01-01",
+                     "--provenance", "x", *more)  # fmt: skip
+        assert done.status == 0, done.err
+        key = keys.trusted_centre_keys(deployed.keys / "provider")
+        found.append(indicators.load(f"sets/v{version}", key, today=dt.date(2026, 3, 1)))
+    first, second = found
+    assert second.manifest.lineage == (first.manifest.sha256,)
+    assert second.url_key == first.url_key
+    days = [second.effective_day(row) for row in range(3)]
+    assert days == [dt.date(2026, month, 1) for month in (2, 1, 1)]
+    if kind == "new":
+        assert [second.cluster(row) for row in (1, 2)] == [first.cluster(row) for row in (0, 1)]
+    else:
+        assert second.exact.find(urls.keyed_digest(listed[0], first.url_key)) == 1
+
+
 def test_errors_end_in_one_message_and_a_status(sluis, deployed):
     """Each kind of refusal has its status, says what to do, and shows no trace."""
     Path("photos").mkdir()
@@ -324,6 +360,10 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
     def changed(option: str, value: str) -> list[str]:
         place = scan.index(option)
         return [*scan[: place + 1], value, *scan[place + 2 :]]
+
+    def next_version(set_id: str, *more: object) -> list[object]:
+        return ["indicators", "build", "listed", "sets/next", "--set-id", set_id, "--kind", "known",
+                "--order", "X", "--not-after", "2099-01-01", "--provenance", "x", *more]  # fmt: skip
 
     cases = [
         (scan, 3, "cannot be reached"),
@@ -341,6 +381,9 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
           "--order", "X", "--not-after", "2099-01-01", "--provenance", "x"], 1, "never changed"),
         (["indicators", "build", "listed", "sets/x", "--set-id", "X Y", "--kind", "known",
           "--order", "X", "--not-after", "2099-01-01", "--provenance", "x"], 1, "set_id"),
+        (next_version("known", "--version", 2), 2, "version 2 carries on an earlier one"),
+        (next_version("known", "--previous", "sets/known"), 2, "version 1 is the first"),
+        (next_version("other", "--version", 2, "--previous", "sets/known"), 1, "set_id is not"),
     ]  # fmt: skip
     for arguments, status, message in cases:
         done = sluis(*arguments)

@@ -9,6 +9,7 @@ import logging
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from support import world as worlds
 from matchers import pdq
 from pipeline import scan
 from pipeline.errors import SluisError, VerificationUnreachable
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2
 
 ITEM = "sentinel-item-7f3a"
 ACCOUNT = "sentinel-account-91bc"
@@ -63,10 +65,11 @@ def source(tmp_path: Path) -> Path:
                 "part",
                 "account_class",
                 "consent",
+                "user_notice",
             ]
         )
         for row in rows:
-            writer.writerow([*row, ACCOUNT, "public-gallery", "ordinary", "given"])
+            writer.writerow([*row, ACCOUNT, "public-gallery", "ordinary", "given", "no"])
     return path
 
 
@@ -88,14 +91,31 @@ def secrets_of(source: Path) -> dict[str, bytes]:
     }
 
 
-def test_logs_store_and_run_folder_name_nobody(world, tmp_path, source, caplog, capfd):
+LISTS = pytest.mark.parametrize("listed", ["known", "new"])
+"""A hit on known material is sealed directly, one on new material behind a threshold."""
+
+
+def under_order(world: worlds.World, address: str, listed: str, **changes: Any) -> scan.ScanConfig:
+    """What to scan with: that list and listed URLs, under an order on all kinds."""
+    order = worlds.make_order(
+        kinds=["known", "new", "url"], media=["image", "url"], prior_known_order="K-1"
+    )
+    return world.config(address, listed, "urls", order=order, **changes)
+
+
+@LISTS
+def test_logs_store_and_run_folder_name_nobody(world, tmp_path, source, listed, caplog, capfd):
     """With every logger at its loudest, and in every file that stays, no secret is found."""
     caplog.set_level(logging.DEBUG)
     store = tmp_path / "store" / "verification.sqlite3"
     run_folder = tmp_path / "run"
-    with worlds.verification(world, store) as address:
-        config = world.config(address, "known", "urls", index_folder=tmp_path / "indexes")
+    order = under_order(world, "", listed).order
+    with worlds.verification(world, store, orders=[order]) as address:
+        config = under_order(world, address, listed, index_folder=tmp_path / "indexes")
         report = world.scan(source, config, run_folder)
+        with worlds.reviewer(world, address) as reviewer:
+            shown = list(reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED))
+        assert len(shown) == (listed == "known"), "a single hit on new material waits"
     assert report["tally"]["candidate"] == 1
     assert report["tally"]["failed"] == {"decode: truncated": 1, "decode: not_http": 1}
     printed = capfd.readouterr()
@@ -116,23 +136,28 @@ def test_logs_store_and_run_folder_name_nobody(world, tmp_path, source, caplog, 
             assert secret not in data, f"{name} found in {place}"
 
 
+@LISTS
 def test_what_crosses_a_step_after_the_match_holds_no_plaintext_hit(
-    world, verification, tmp_path, source, monkeypatch
+    world, verification, tmp_path, source, listed, monkeypatch
 ):
     """Past OpenMatchSeal an element knows item ids and sealed bytes, and nothing else."""
     crossed: list[bytes] = []
+    seals: list[str | None] = []
     for name in ("open_match_seal", "emit"):
         really = getattr(scan, name)
 
         def kept(*arguments, _really=really):
             batch = _really(*arguments)
             crossed.append(pickle.dumps(batch))
+            sent = [row["candidate"] for row in batch.rows.to_pylist() if row["candidate"]]
+            seals.extend(candidate_pb2.Candidate.FromString(one).WhichOneof("seal") for one in sent)
             return batch
 
         monkeypatch.setattr(scan, name, kept)
-    report = world.scan(source, world.config(verification, "known", "urls"), tmp_path / "run")
+    report = world.scan(source, under_order(world, verification, listed), tmp_path / "run")
     assert report["tally"]["candidate"] == 1
     assert len(crossed) == 2
+    assert seals == [{"known": "direct", "new": "threshold"}[listed]]
     for data in crossed:
         assert b"cat.jpg" not in data, "an indicator's id crossed a step"
         for name, secret in secrets_of(source).items():

@@ -40,7 +40,7 @@ from pipeline.errors import (
 from pipeline.rpc.sluis.verification.v1 import candidate_service_pb2, review_service_pb2
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
-from pipeline.vouchers import Policy
+from pipeline.vouchers import Context, Policy
 
 LISTED = ("cat", "coffee", "pagoda")
 OTHER = ("fig", "heron", "dogs", "drum", "osprey")
@@ -80,7 +80,7 @@ EXPECTED = {
 
 def held(world: worlds.World, address: str) -> dict[str, str]:
     """Every candidate at verification: item (by the vault's key) -> indicator."""
-    context = keys.order_context(worlds.REFERENCE, Policy())
+    context = Context(vouchers.order_id(worlds.REFERENCE), 0, 1, Policy().policy_id)
     token_key = keys.token_key(world.keys / "provider")
     found = {}
     with worlds.reviewer(world, address) as reviewer:
@@ -549,6 +549,19 @@ def test_hits_on_new_material_whose_time_is_over_are_skipped_by_name(world, tmp_
         assert skipped("run-3") == ({"epoch_key_destroyed": 2}, 0)
 
 
+def test_a_new_version_of_a_set_brings_no_expired_hit_back(world, tmp_path):
+    """The hit's day hangs on the indicator's first day, not on that of the version at hand."""
+    data, _ = build.from_images(world.folder / "listed", 50)
+    world.add_set("new-v2", "new", data, previous="new", effective=dt.date(2026, 6, 10))
+    place = str(worlds.PHOTOS / "cat.jpg")
+    manifest = write_manifest(tmp_path / "m.csv", [row("waits", uri=place, user_notice="no")])
+    with worlds.verification(world, tmp_path / "store.sqlite3", retention_days=30) as address:
+        for name in ("new", "new-v2"):
+            config = world.config(address, name, order=new_order())
+            tally = world.scan(manifest, config, tmp_path / f"run-{name}")["tally"]
+            assert (tally["skipped"], tally["candidate"]) == ({"expired": 1}, 0), name
+
+
 def test_two_sets_of_new_material_in_one_scan_are_refused(world, tmp_path):
     """A near-duplicate listed in both would count as two distinct hits."""
     data, _ = build.from_images(world.folder / "listed", 50)
@@ -630,9 +643,11 @@ def test_an_older_or_altered_set_is_refused_even_in_another_run(world, verificat
     source = uploads(tmp_path / "u")
     data, _ = build.from_images(world.folder / "listed", 50)
     sets = {
-        name: world.add_set(name, "known", rows, set_id="known", version=version)
-        for name, version, rows in (
-            ("known-v3", 3, data), ("known-v2", 2, data), ("known-v3-other", 3, data.slice(1)),
+        name: world.add_set(name, "known", rows, previous)
+        for name, previous, rows in (
+            ("known-v2", "known", data),
+            ("known-v3", "known-v2", data),
+            ("known-v3-other", "known-v2", data.slice(1)),
         )
     }  # fmt: skip
     ledger = tmp_path / "versions.json"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.hamming_naive import distances
 from support.settings import SEEDED
 
+from matchers.errors import IndicatorSetError
 from matchers.indicators.clusters import names, single_linkage
 
 
@@ -50,10 +52,43 @@ def test_one_picture_near_two_indicators_is_near_one_cluster():
     assert single_linkage(codes, 2 * 31).tolist() == [0, 0]
 
 
+def clusters_of(ids: str, roots: list[int], before: dict[bytes, str]) -> list[str]:
+    """Names of indicators whose value is their id."""
+    return names(list(ids), [one.encode() for one in ids], np.array(roots), before)
+
+
 def test_names_stay_from_version_to_version():
-    """An indicator keeps its cluster, a new one joins it, and a bridge renames nobody."""
-    first = names(["a", "b", "c"], np.array([0, 0, 2]), {})
-    assert first == ["a", "a", "c"]
-    kept = dict(zip(["a", "b", "c"], first, strict=True))
-    bridge = names(["x", "c", "b", "a"], np.array([0, 0, 0, 0]), kept)
-    assert bridge == ["c", "c", "a", "a"]
+    """An indicator keeps its cluster and a new one joins it, in whatever order they stand."""
+    first = clusters_of("abc", [0, 0, 2], {})
+    assert first == [b"a".hex(), b"a".hex(), b"c".hex()]
+    kept = dict(zip([b"a", b"b", b"c"], first, strict=True))
+    assert clusters_of("xcba", [0, 0, 2, 2], kept) == [first[2], first[2], first[0], first[0]]
+    assert clusters_of("ba", [0, 1], kept) == first[:2]  # also when what linked them is withdrawn
+
+
+def test_a_cluster_is_kept_by_value_not_by_id():
+    """In a plain list ids are line numbers: one line more at the top, and all of them move."""
+    before = {b"cat": "one", b"dog": "two"}
+    moved = names(["1", "2", "3"], [b"new", b"cat", b"dog"], np.array([0, 1, 2]), before)
+    assert moved == [b"new".hex(), "one", "two"]
+
+
+def test_an_indicator_that_bridges_two_clusters_is_refused_by_name():
+    """Either way one picture could count twice: the message names what to leave out."""
+    kept = {b"a": "one", b"b": "one", b"c": "two", b"d": "three"}
+    with pytest.raises(IndicatorSetError, match=r"^new indicator\(s\) 'x', 'y' link .* Leave them"):
+        clusters_of("xcbaydz", [0, 0, 0, 0, 0, 5, 5], kept)
+    assert clusters_of("cbadz", [0, 1, 1, 3, 3], kept) == ["two", "one", "one", "three", "three"]
+
+
+def test_a_message_about_bridges_names_ten_at_most():
+    """A long list of them is cut, and says how much."""
+    new = "klmnopqrstuv"
+    with pytest.raises(IndicatorSetError, match=r"'t' and 2 more link"):
+        clusters_of("ab" + new, [0] * (2 + len(new)), {b"a": "one", b"b": "two"})
+
+
+def test_a_radius_that_grows_over_a_gap_is_refused():
+    """Nothing new stands between: it is the radius that links what was apart."""
+    with pytest.raises(IndicatorSetError, match="the larger radius links"):
+        clusters_of("ab", [0, 0], {b"a": "one", b"b": "two"})

@@ -25,8 +25,9 @@ from matchers.errors import (
 )
 from matchers.files import write_json
 from matchers.hamming import HammingIndex, mih
-from matchers.indicators import Manifest, VersionLedger, build, load
+from matchers.indicators import IndicatorSet, Manifest, VersionLedger, build, load
 from matchers.indicators.manifest import (
+    EFFECTIVE,
     KINDS,
     VALUE_BYTES,
     key_id,
@@ -44,6 +45,12 @@ def values(algorithm: str, n: int = 5, seed: int = 1) -> list[bytes]:
     """Random values of an algorithm's length."""
     random = np.random.default_rng(seed)
     return [random.bytes(VALUE_BYTES[algorithm]) for _ in range(n)]
+
+
+def dated(table: pa.Table, *days: dt.date | None) -> pa.Table:
+    """The rows with their effective days, as a set's data has them; by default all the set's."""
+    column = list(days) or [dt.date(2025, 1, 1)] * table.num_rows
+    return table.append_column(EFFECTIVE, pa.array(column, pa.date32()))
 
 
 def contents(table: pa.Table) -> list[tuple[str, bytes]]:
@@ -349,7 +356,7 @@ def test_a_set_of_several_arrow_batches_is_loaded_whole(tmp_path):
     held = values("sha1", 7)
     table = rows("sha1", held)
     table = pa.concat_tables([table.slice(0, 3), table.slice(3, 0), table.slice(3)])
-    write(tmp_path / "set", manifest("sha1"), table, CENTRE)
+    write(tmp_path / "set", manifest("sha1"), dated(table), CENTRE)
     loaded = load(tmp_path / "set", TRUSTED, today=TODAY)
     assert [loaded.exact.find(value) for value in held] == list(range(7))
     assert loaded.indicator_ids.to_pylist() == [f"row-{n}" for n in range(7)]
@@ -370,6 +377,115 @@ def test_the_same_set_is_written_as_the_same_bytes(tmp_path):
         signed_set(tmp_path / name, values("pdq"))
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+# --- from version to version -------------------------------------------------------------------
+
+
+def code(*ones: int) -> bytes:
+    """A PDQ code with that many bits set from the left, or those from one bit to another."""
+    bits = np.zeros(256, np.uint8)
+    bits[slice(*ones)] = 1
+    return np.packbits(bits).tobytes()
+
+
+def test_an_indicator_between_two_clusters_is_refused_until_the_next_order(tmp_path):
+    """A picture near both would be two hits: the next version must leave such an indicator out."""
+    apart = [code(0), code(100)]
+    first = signed_set(tmp_path / "v1", apart, kind="new")
+    assert first.cluster(0) != first.cluster(1)
+    with pytest.raises(IndicatorSetError, match=r"new indicator\(s\) 'row-2' link"):
+        signed_set(tmp_path / "v2", [*apart, code(50)], previous=tmp_path / "v1")
+    assert not (tmp_path / "v2").exists()
+    one_set = signed_set(tmp_path / "other", [*apart, code(50)], kind="new")
+    assert len({one_set.cluster(row) for row in range(3)}) == 1
+
+
+def test_clusters_hold_when_the_lines_of_a_list_move(tmp_path):
+    """A new first line moves every line-N; what is near the same picture stays one cluster."""
+    first = signed_set(tmp_path / "v1", [code(0), code(100)], kind="new")
+    moved = [code(200), code(0), code(100), code(20)]
+    second = signed_set(tmp_path / "v2", moved, previous=tmp_path / "v1")
+    names = [second.cluster(row) for row in range(4)]
+    assert names[1:] == [first.cluster(0), first.cluster(1), first.cluster(0)]
+    assert names[0] not in names[1:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"set_id": "other"}, "set_id is not that of the version before"),
+        ({"kind": "known"}, "kind is not that of the version before"),
+        ({"version": 3, "lineage": ("0" * 64,)}, "does not follow version 1"),
+    ],
+)
+def test_a_version_that_does_not_follow_the_one_before_is_refused(tmp_path, changes, message):
+    """Clusters of another set, or of a version out of line, mean nothing."""
+    signed_set(tmp_path / "v1", values("pdq"), kind="new")
+    with pytest.raises(IndicatorSetError, match=message):
+        signed_set(tmp_path / "v2", values("pdq"), previous=tmp_path / "v1", **changes)
+
+
+def test_a_later_version_without_the_one_before_is_refused():
+    """Its clusters would be made afresh."""
+    with pytest.raises(IndicatorSetError, match="without the version before"):
+        build.as_version(rows("pdq", values("pdq")), at(2), None)
+
+
+def days_of(one: IndicatorSet) -> list[dt.date]:
+    """The effective day of each row."""
+    return [one.effective_day(row) for row in range(len(one.indicator_ids))]
+
+
+@pytest.mark.parametrize("algorithm", ["pdq", "sha256", "url"])
+def test_an_indicator_keeps_its_first_effective_day(tmp_path, algorithm):
+    """What version 1 lists is not new again in version 3; what is added is effective from then."""
+    held = values(algorithm)
+    days = [dt.date(2025, month, 1) for month in (1, 3, 6)]
+    first = signed_set(tmp_path / "v1", held[:2], algorithm, effective=days[0])
+    assert days_of(first) == days[:1] * 2
+    signed_set(tmp_path / "v2", held[:3][::-1], algorithm, tmp_path / "v1", effective=days[1])
+    third = signed_set(tmp_path / "v3", held[1:4], algorithm, tmp_path / "v2", effective=days[2])
+    assert days_of(third) == days
+    assert third.manifest.effective == days[2]
+
+
+def test_what_joins_a_cluster_is_effective_from_the_clusters_first_day(tmp_path):
+    """Else a near-duplicate of an old indicator, listed later, would bring expired hits back."""
+    days = dt.date(2025, 1, 1), dt.date(2025, 6, 1)
+    signed_set(tmp_path / "v1", [code(0)], kind="new", effective=days[0])
+    signed_set(tmp_path / "v2", [code(30), code(0), code(200)], previous=tmp_path / "v1",
+               effective=days[1])  # fmt: skip
+    third = signed_set(tmp_path / "v3", [code(20), code(30), code(200)], previous=tmp_path / "v2",
+                       effective=days[1])  # fmt: skip
+    assert days_of(third) == [days[0], days[0], days[1]]
+
+
+def test_a_version_that_takes_effect_before_the_one_before_is_refused(tmp_path):
+    """What it carries on would be effective after the set itself."""
+    signed_set(tmp_path / "v1", values("md5"), "md5", effective=dt.date(2025, 2, 1))
+    with pytest.raises(IndicatorSetError, match="effective is 2025-01-31, before 2025-02-01"):
+        signed_set(tmp_path / "v2", values("md5"), "md5", previous=tmp_path / "v1",
+                   effective=dt.date(2025, 1, 31))  # fmt: skip
+
+
+def test_signed_data_with_a_day_after_the_sets_own_is_refused(tmp_path):
+    """An indicator cannot be effective from a day on which its set was not yet."""
+    late = dated(rows("md5", values("md5", 2)), dt.date(2025, 1, 1), dt.date(2025, 1, 2))
+    write(tmp_path / "set", manifest("md5"), late, CENTRE)
+    with pytest.raises(IndicatorSetError, match="effective from 2025-01-02, after the set's own"):
+        load(tmp_path / "set", TRUSTED, today=TODAY)
+
+
+@pytest.mark.parametrize("table", [
+    rows("md5", [bytes(16)]),
+    dated(rows("md5", [bytes(16)]), None),
+], ids=["no column", "a gap"])  # fmt: skip
+def test_signed_data_without_a_day_is_refused(tmp_path, table):
+    """Arrow does not hold a file to its own promise that a column has no gaps."""
+    write(tmp_path / "set", manifest("md5"), table, CENTRE)
+    with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
+        load(tmp_path / "set", TRUSTED, today=TODAY)
 
 
 # --- what must not be used --------------------------------------------------------------------
@@ -506,7 +622,7 @@ def sign_as_it_is(folder: Path, signed: bytes, data: bytes) -> None:
 
 def test_signed_data_of_another_schema_is_refused(tmp_path):
     """A file whose columns are not those of the manifest's algorithm is refused, though signed."""
-    write(tmp_path / "set", manifest("pdq"), rows("sha1", values("sha1")), CENTRE)
+    write(tmp_path / "set", manifest("pdq"), dated(rows("sha1", values("sha1"))), CENTRE)
     with pytest.raises(SetAltered, match=r"does not hold what manifest\.json says"):
         load(tmp_path / "set", TRUSTED, today=TODAY)
 
@@ -597,7 +713,7 @@ def test_an_altered_set_is_altered_whatever_the_day(folder):
 # --- manifests that contradict themselves -----------------------------------------------------
 
 REFUSED = [
-    ("format", "pdq", {"format": "sluis-indicator-set/2"}),
+    ("format", "pdq", {"format": "sluis-indicator-set/1"}),
     ("set_id", "pdq", {"set_id": ""}),
     ("set_id", "pdq", {"set_id": "Upper"}),
     ("set_id", "pdq", {"set_id": "../escape"}),
@@ -610,6 +726,9 @@ REFUSED = [
     ("algorithm", "pdq", {"algorithm": "phash"}),
     ("version", "pdq", {"version": 0}),
     ("version", "pdq", {"version": -1}),
+    ("lineage", "pdq", {"version": 2}),
+    ("lineage", "pdq", {"lineage": ("0" * 64,)}),
+    ("lineage", "pdq", {"version": 2, "lineage": ("0" * 64, "1" * 64)}),
     ("radius_bits", "pdq", {"radius_bits": -1}),
     ("radius_bits", "pdq", {"radius_bits": limits.MAX_RADIUS_BITS + 1}),
     ("radius_bits", "md5", {"radius_bits": 1}),
@@ -669,8 +788,13 @@ def ledger(tmp_path) -> VersionLedger:
 
 
 def at(version: int, data: str = "", set_id: str = "test-pdq") -> Manifest:
-    """A manifest of that version with contents of their own."""
-    return manifest(set_id=set_id, version=version, data_sha256=data or f"{version:064x}")
+    """A manifest of that version with contents of their own, after all those before it."""
+    return manifest(
+        set_id=set_id,
+        version=version,
+        data_sha256=data or f"{version:064x}",
+        lineage=at(version - 1, set_id=set_id).next_lineage if version > 1 else (),
+    )
 
 
 def test_versions_that_stay_or_grow_are_accepted(ledger, tmp_path):
@@ -678,6 +802,15 @@ def test_versions_that_stay_or_grow_are_accepted(ledger, tmp_path):
     for version in (1, 1, 2, 5):
         ledger.accept([at(version)])
     VersionLedger(tmp_path / "state" / "versions.json").accept([at(5), at(1, set_id="other")])
+
+
+def test_a_version_that_does_not_carry_on_the_one_used_is_refused(ledger):
+    """Its clusters may be others: what was used here must be among its earlier versions."""
+    ledger.accept([at(2)])
+    foreign = manifest(version=4, lineage=at(2, data="e" * 64).next_lineage)
+    with pytest.raises(IndicatorSetError, match="version 4 does not carry on version 2"):
+        ledger.accept([foreign])
+    ledger.accept([at(4)])  # a version in between may be passed over
 
 
 def test_an_older_version_is_refused(ledger):
@@ -803,7 +936,7 @@ def test_sets_with_other_data_have_indexes_of_their_own(folder, tmp_path):
     """A new version of a set never meets the old one's index."""
     indexes = tmp_path / "indexes"
     load(folder, TRUSTED, today=TODAY, index_folder=indexes)
-    signed_set(tmp_path / "next", values("pdq", 6, seed=3), version=2)
+    signed_set(tmp_path / "next", values("pdq", 6, seed=3), previous=folder)
     newer = load(tmp_path / "next", TRUSTED, today=TODAY, index_folder=indexes)
     assert len(newer.perceptual) == 6
     assert len(list(indexes.iterdir())) == 2

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from pipeline import keys, vouchers
+from pipeline import keys, threshold, vouchers
 from pipeline.errors import KeysRefused
 from pipeline.keys import KeyService, LocalKeyService, Sealable
 from pipeline.vouchers import Context, Policy
@@ -309,6 +309,26 @@ def test_items_without_an_account_are_groups_of_their_own(made, nobody):
     assert one != other
 
 
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_grouped_by_material_items_without_an_account_are_one_account(made, nobody):
+    """Two uploads of whoever it was are not two accounts; one of somebody beside them is."""
+    sealing = service(made, group_by="material")
+
+    def held(account: str | None, number: int) -> threshold.Record:
+        seal = sealing.seal(
+            hit(account_id=account, item_id=f"item-{number}", content=bytes([number]) * 32,
+                released_at_once=False), b"",
+        ).seal  # fmt: skip
+        assert isinstance(seal, threshold.Record)
+        return seal
+
+    policy = vouchers.release_policy("material")
+    context = Context(vouchers.order_id(REFERENCE), 0, 1, policy.policy_id)
+    with pytest.raises(threshold.NotOpen):
+        threshold.open_group(policy, context, [held(nobody, 1), held(nobody, 2), held(None, 3)])
+    assert threshold.open_group(policy, context, [held(nobody, 1), held("somebody", 2)])
+
+
 @pytest.mark.parametrize("account", ["item-1", "item\0item-1", "itemitem-1"])
 def test_an_item_without_an_account_meets_no_account(made, account):
     """An account that is called as an item is does not share its candidates."""
@@ -344,7 +364,7 @@ def test_tokens_open_with_the_vaults_key_alone(made):
     tokens = service(made).tokens(hit())
     candidate = service(made).seal(hit(), b"").candidate_id
     key = keys.token_key(made / "provider")
-    context = keys.order_context(REFERENCE, Policy())
+    context = Context(vouchers.order_id(REFERENCE), 0, 1, Policy().policy_id)
     assert vouchers.open_token(key, "content", context, candidate, tokens.content) == "item-1"
     assert vouchers.open_token(key, "account", context, candidate, tokens.account) == "account-1"
     with pytest.raises(vouchers.Unsealable):

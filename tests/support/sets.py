@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from matchers import urls
 from matchers.indicators import IndicatorSet, Manifest, load
-from matchers.indicators.build import with_clusters
-from matchers.indicators.manifest import VALUE_BYTES, schema, write
+from matchers.indicators.build import Previous, as_version
+from matchers.indicators.manifest import VALUE_BYTES, read, read_data, schema, write
 
 CENTRE = Ed25519PrivateKey.from_private_bytes(bytes(32))
 """The signing key of the EU Centre in tests: a fixed one, so that sets are the same every run."""
@@ -45,7 +45,7 @@ def manifest(algorithm: str = "pdq", /, **changes: object) -> Manifest:
 
 
 def rows(algorithm: str, values: Sequence[bytes]) -> pa.Table:
-    """A set's data: each value under the name `row-N`."""
+    """A list's rows: each value under the name `row-N`."""
     names = [f"row-{number}" for number in range(len(values))]
     return pa.table(
         {
@@ -57,11 +57,22 @@ def rows(algorithm: str, values: Sequence[bytes]) -> pa.Table:
 
 
 def signed_set(
-    folder: Path, values: Sequence[bytes], algorithm: str = "pdq", **changes: object
+    folder: Path,
+    values: Sequence[bytes],
+    algorithm: str = "pdq",
+    previous: Path | None = None,
+    **changes: object,
 ) -> IndicatorSet:
     """Write a set of `values` as `folder`, signed by `CENTRE`, and load it."""
-    data = rows(algorithm, values)
-    if changes.get("kind") == "new":
-        data = with_clusters(data, algorithm, 62, None)
-    write(folder, manifest(algorithm, **changes), data, CENTRE)
+    before = None
+    if previous is not None:
+        earlier = read(previous, [CENTRE.public_key()])
+        before = Previous(earlier, read_data(previous, earlier))
+        changes = {
+            "version": earlier.version + 1,
+            "lineage": earlier.next_lineage,
+            "kind": earlier.kind,
+        } | changes
+    made = manifest(algorithm, **changes)
+    write(folder, made, as_version(rows(algorithm, values), made, before), CENTRE)
     return load(folder, [CENTRE.public_key()], today=TODAY)

@@ -77,8 +77,18 @@ class World:
         }
         return scan.ScanConfig(**(settings | changes))
 
-    def add_set(self, name: str, kind: str, data: Any, **changes: Any) -> Path:
-        """Sign a set of ready-made rows."""
+    def add_set(self, name: str, kind: str, data: Any, previous: str = "", **changes: Any) -> Path:
+        """Sign a set of ready-made rows; `previous` names the version before."""
+        key = keys.signing_key(self.keys / "centre" / "signing.key")
+        before = None
+        if previous:
+            earlier = on_disk.read(self.sets[previous], [key.public_key()])
+            before = building.Previous(earlier, on_disk.read_data(self.sets[previous], earlier))
+            changes = {
+                "set_id": earlier.set_id,
+                "version": earlier.version + 1,
+                "lineage": earlier.next_lineage,
+            } | changes
         settings: dict[str, Any] = {
             "set_id": name,
             "kind": kind,
@@ -91,15 +101,9 @@ class World:
             "order_ids": (REFERENCE,),
             "provenance": "tests",
         }
-        if kind == "new":
-            data = building.with_clusters(data, "pdq", 62, None)
+        manifest = Manifest(**(settings | changes))
         folder = self.folder / "sets" / name
-        on_disk.write(
-            folder,
-            Manifest(**(settings | changes)),
-            data,
-            keys.signing_key(self.keys / "centre" / "signing.key"),
-        )
+        on_disk.write(folder, manifest, building.as_version(data, manifest, before), key)
         self.sets[name] = folder
         return folder
 
