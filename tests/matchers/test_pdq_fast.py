@@ -280,6 +280,18 @@ def test_the_decoder_running_out_of_memory_is_a_failure_of_that_item(monkeypatch
         pdq.hash_blob(PHOTO, mode="fast")
 
 
+def test_running_out_of_memory_over_the_orientation_is_a_failure_of_that_item(monkeypatch):
+    """The rest of the batch is hashed in either mode."""
+
+    def exhausted(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "orientation", exhausted)
+    for mode in ("exact", "fast"):
+        batch = pdq.hash_images([PHOTO, b""], mode=mode)
+        assert batch.failures == ("out_of_memory", "empty")
+
+
 # --- batches, scanner, threads -------------------------------------------------------------------
 
 
