@@ -56,10 +56,10 @@ def grey_as_stored(blob: bytes) -> Iterator[StoredGrey | None]:
         with images.held(image):
             with images.decode_errors("corrupt"):
                 pixels = _decode(blob, height, width, scale)
+                turn = images.TURNS[images.orientation(image)]
             if pixels is None:
                 yield None
                 return
-            turn = images.TURNS[images.orientation(image)]
             yield StoredGrey(pixels, height, width, scale, turn)
 
 

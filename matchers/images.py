@@ -21,7 +21,7 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, ImageCms, TiffImagePlugin
 
-from matchers import jpeg, limits, media
+from matchers import jpeg, limits, media, metadata
 from matchers.errors import DecodeError
 
 Pixels = npt.NDArray[np.uint8]
@@ -63,7 +63,7 @@ def decode(blob: bytes) -> Pixels:
 
     Raises:
         DecodeError: reason `empty`, `too_many_bytes`, `unrecognised_format`, `too_many_pixels`,
-            `too_many_scans`, `truncated`, `corrupt` or `out_of_memory`.
+            `too_many_scans`, `too_much_metadata`, `truncated`, `corrupt` or `out_of_memory`.
     """
     with decoded(blob) as pixels:
         return pixels.copy()
@@ -100,6 +100,7 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
     with decode_errors("corrupt" if media.is_decodable(blob) else "unrecognised_format"):
+        metadata.check_before_opening(blob)
         image = Image.open(io.BytesIO(blob), formats=FORMATS)
     with image:
         with decode_errors("corrupt"):
@@ -115,8 +116,13 @@ def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
 
 
 def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8: cameras store sideways and say so."""
+    """The EXIF orientation, 1 to 8: cameras store sideways and say so.
+
+    Raises:
+        DecodeError: reason `too_much_metadata`.
+    """
     try:
+        metadata.check_opened(image)
         value = image.getexif().get(_EXIF_ORIENTATION, 1)
         return int(value) if value in TURNS else 1
     except (SyntaxError, ValueError, OSError, struct.error, KeyError, IndexError, TypeError):

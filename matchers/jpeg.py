@@ -15,6 +15,7 @@ _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH: Final = frozenset({*range(0xD0, 0xDA), 0xFF})
 _QUANTISERS: Final = 0xDB
 _START_OF_SCAN: Final = 0xDA
+_MOST_MISSING_BITS: Final = 1  # what libjpeg and mozjpeg leave to a later scan
 
 
 def scan_starts(blob: bytes) -> npt.NDArray[np.int64]:
@@ -35,10 +36,11 @@ def scan_starts(blob: bytes) -> npt.NDArray[np.int64]:
 def first_means(blob: bytes) -> bytes | None:
     """A progressive JPEG cut to its first scan, the mean of each 8 x 8 block; None if unsure.
 
-    The first scan of a progressive file usually holds the lowest frequency of all components and
-    nothing else. Cut after it and closed, the file decodes at one eighth for a fraction of the
-    work. None is returned unless it is sure that no later scan says those means anew: a viewer
-    would show the later ones.
+    The first scan of a progressive file usually holds the lowest frequency of all components, to
+    the last bit but one, and nothing else. Cut after it and closed, the file decodes at one eighth
+    for a fraction of the work. None is returned unless it is sure that no later scan says those
+    means anew: a viewer would show the later ones. It is returned too where the first scan leaves
+    more bits out, for the cut picture would then have a few shades only (codes up to 84 bits off).
 
     libjpeg-turbo smooths such a picture to hide the blocks, means included, unless a quantiser is
     zero (jdcoefct.c, smoothing_ok). One that is multiplied with nothing here is therefore zeroed.
@@ -51,7 +53,8 @@ def first_means(blob: bytes) -> bytes | None:
     if first is None or not others:
         return None
     missing = first.missing_bits
-    if first != _Scan(frame.components, first=0, last=0, refines=0, missing_bits=missing):
+    means = _Scan(frame.components, first=0, last=0, refines=0, missing_bits=missing)
+    if first != means or missing > _MOST_MISSING_BITS:
         return None
     for scan in others:
         if scan is None:

@@ -28,6 +28,30 @@ MAX_JPEG_SCANS: Final = 100
 """Most scans of a JPEG: each costs a pass over the whole picture, and a hostile file repeats them
 (600 kB took 58 s). Encoders write about ten; thumbnails and multi-picture files add some."""
 
+MAX_EXIF_BYTES: Final = 1024 * 1024
+"""Longest EXIF block. One JPEG segment holds 64 KiB of it, and cameras keep to that; the largest
+seen elsewhere are thumbnails and maker notes of some hundred kB."""
+
+MAX_METADATA_NUMBERS: Final = 600_000
+"""Most numbers in the directories of a TIFF or EXIF block: each becomes a Python object. A TIFF of
+65,500 rows in 4 planes that keeps each row by itself has 524,000 (offset and length)."""
+
+MAX_SEGMENTS: Final = 1_000
+"""Most segments before the first scan of a JPEG, 64 KiB each, and most chunks of a PNG beside its
+pixels: a colour profile has at most 255, a depth map in XMP some tens. A million empty segments
+(4 MiB) took 136 MB."""
+
+MAX_STRAY_BYTES: Final = 65_536
+"""Most bytes between a JPEG's segments, which viewers pass over one by one."""
+
+MAX_GIF_EXTENSION_BYTES: Final = 256 * 1024
+"""Most bytes between a GIF's palette and its first picture: loop, comment, XMP. Pillow joins the
+pieces of a comment one by one (4 MiB took 55 s)."""
+
+MAX_GIF_PIECES: Final = 10_000
+"""Most blocks those bytes are in. An encoder fills them with 255 bytes each; XMP is written bare,
+so that its letters are taken for lengths, from 32 up."""
+
 MAX_URL_BYTES: Final = 8_192
 """Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""
 

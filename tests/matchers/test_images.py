@@ -30,6 +30,7 @@ DOCUMENTED_REASONS = frozenset(
         "unrecognised_format",
         "too_many_pixels",
         "too_many_scans",
+        "too_much_metadata",
         "truncated",
         "corrupt",
         "out_of_memory",

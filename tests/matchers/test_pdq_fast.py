@@ -9,10 +9,10 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from support.pictures import bits_apart, picture, smooth, store, with_scan_of
+from support.pictures import bits_apart, picture, smooth, store, with_means_bit_by_bit, with_scan_of
 from support.places import SHARED_DATA, demo_photos
 
-from matchers import grey, images, limits, pdq
+from matchers import grey, images, jpeg, limits, pdq
 from matchers.errors import DecodeError
 from matchers.scanner import Scanner
 from matchers.threads import each
@@ -204,6 +204,20 @@ def test_a_file_that_says_its_means_twice_is_hashed_as_it_is_shown():
     assert distance(shown) <= FEW_BITS
 
 
+@pytest.mark.parametrize("missing_bits", range(8))
+def test_a_first_scan_that_leaves_bits_out_is_not_taken_for_the_picture(missing_bits):
+    """Later scans say the bits, and every viewer shows them: the code is that of the whole."""
+    small = np.asarray(enlarged(0, 300).convert("L").resize((272, 260)))
+    blob = with_means_bit_by_bit(small, missing_bits)
+    with Image.open(io.BytesIO(blob)) as image:
+        shown = np.asarray(image)[4::8, 4::8].astype(int)
+    assert np.abs(shown - small).max() <= 1
+    with grey.grey_as_stored(blob) as stored:
+        assert stored.scale == 8
+    assert (jpeg.first_means(blob) is None) == (missing_bits > 1)
+    assert distance(blob) <= FEW_BITS
+
+
 def test_a_grey_jpeg_takes_the_fast_way(exact_ways):
     """A JPEG without colour is its own luma: the fast code is the exact one but for rounding."""
     with Image.open(demo_photos()[1]) as photo:
@@ -264,6 +278,18 @@ def test_the_decoder_running_out_of_memory_is_a_failure_of_that_item(monkeypatch
     monkeypatch.setattr(grey.simplejpeg, "decode_jpeg", exhausted)
     with pytest.raises(DecodeError, match="out_of_memory"):
         pdq.hash_blob(PHOTO, mode="fast")
+
+
+def test_running_out_of_memory_over_the_orientation_is_a_failure_of_that_item(monkeypatch):
+    """The rest of the batch is hashed in either mode."""
+
+    def exhausted(_: Image.Image) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(images, "orientation", exhausted)
+    for mode in ("exact", "fast"):
+        batch = pdq.hash_images([PHOTO, b""], mode=mode)
+        assert batch.failures == ("out_of_memory", "empty")
 
 
 # --- batches, scanner, threads -------------------------------------------------------------------

@@ -161,3 +161,38 @@ def with_scan_of(blob: bytes, other: bytes) -> bytes:
     first = other.index(b"\xff\xda")
     second = other.index(b"\xff\xda", first + 2)
     return blob[:-2] + other[first:second] + blob[-2:]
+
+
+def with_means_bit_by_bit(means: np.ndarray, missing_bits: int) -> bytes:
+    """A grey progressive JPEG, 8 times as large, whose blocks have these means.
+
+    Its first scan leaves their lowest `missing_bits` out (Al); scans of one bit each follow, and
+    one for all other frequencies, which are zero (ITU-T T.81, annex G).
+    """
+    height, width = means.shape
+    values = means.astype(int).ravel() - 128  # with quantiser 8, the coefficient is the mean
+    high = values >> missing_bits
+    words = []
+    for step in np.diff(high, prepend=0).tolist():
+        length = abs(step).bit_length()
+        tail = step if step > 0 else step + (1 << length) - 1
+        words.append(f"{length:04b}" + (f"{tail:0{length}b}" if length else ""))
+    blob = b"\xff\xd8" + _segment(0xDB, b"\0" + bytes([8]) * 64)
+    blob += _segment(0xC2, struct.pack(">BHHB", 8, height * 8, width * 8, 1) + b"\1\x11\0")
+    blob += _segment(0xC4, b"\0" + bytes([0, 0, 0, 12] + [0] * 12) + bytes(range(12)))
+    bits = np.frombuffer("".join(words).encode(), np.uint8) - ord("0")
+    blob += _scan(bytes([0, 0, missing_bits]), bits)
+    for bit in reversed(range(missing_bits)):
+        blob += _scan(bytes([0, 0, (bit + 1) << 4 | bit]), values >> bit & 1)
+    blob += _segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\0")  # one code: end of block
+    return blob + _scan(bytes([1, 63, 0]), np.zeros(values.size, int)) + b"\xff\xd9"
+
+
+def _segment(kind: int, data: bytes) -> bytes:
+    return bytes([0xFF, kind]) + struct.pack(">H", len(data) + 2) + data
+
+
+def _scan(header: bytes, bits: np.ndarray) -> bytes:
+    filled = np.concatenate([bits, np.ones(-bits.size % 8, int)])
+    data = np.packbits(filled.astype(np.uint8)).tobytes().replace(b"\xff", b"\xff\0")
+    return _segment(0xDA, b"\1\1\0" + header) + data
