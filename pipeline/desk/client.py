@@ -36,9 +36,7 @@ class VerdictsClient:
         """
         self._address = address
         self._key = keys.verdict_public_key(key_folder)
-        self._channel = grpc.secure_channel(
-            address, keys.identity(key_folder).channel_credentials()
-        )
+        self._channel = keys.identity(key_folder).channel(address, "verification")
         self._service = VerdictServiceStub(self._channel)
 
     def list(self, order_id: bytes, after: int) -> Iterator[Verdict]:
@@ -128,9 +126,7 @@ class VaultClient:
             KeysRefused: the folder is not a report desk's.
         """
         self._address = address
-        self._channel = grpc.secure_channel(
-            address, keys.identity(key_folder).channel_credentials()
-        )
+        self._channel = keys.identity(key_folder).channel(address, "vault")
         self._service = ReidentificationServiceStub(self._channel)
 
     def reidentify(self, verdict: Verdict) -> reidentification_service_pb2.ReidentifyResponse:

@@ -1,7 +1,9 @@
 """Mutual TLS: certificates that name a role, and who may call what.
 
 Every certificate carries one URI, spiffe://sluis/ROLE/NAME (SPIFFE-ID style), in its subject
-alternative name. A server maps method -> roles and denies everything else.
+alternative name. A server maps method -> roles and denies everything else. A service's certificate
+also carries the DNS name ROLE.sluis.internal, and clients trust that name, not the host's: a party
+whose certificate names the same hosts is still not the service they mean to call.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from pipeline.errors import KeysRefused
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 397  # what browsers' CAs hold themselves to; renew yearly
 _URI_PREFIX: Final = "spiffe://sluis/"
+_ROLE_DOMAIN: Final = "sluis.internal"  # .internal is reserved: no resolver's, no other authority's
+_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Longest answer that a client takes; services keep their pages well under it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,14 @@ class CertificateAuthority:
         return Issued(_pem(self._certificate), _key_pem(self._key))
 
     def issue(self, role: str, name: str, hosts: Sequence[str] = ()) -> Issued:
-        """A certificate for `role`; a server also needs the `hosts` it is reached by."""
+        """A certificate for `role`; a server also needs the `hosts` it is reached by.
+
+        Raises:
+            KeysRefused: a host in the domain of roles: it would be a service that it is not.
+        """
+        for host in hosts:
+            if f".{host.rstrip('.').casefold()}".endswith(f".{_ROLE_DOMAIN}"):
+                raise KeysRefused(f"{host}: names in {_ROLE_DOMAIN} say a role; give another host")
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
             x509.UniformResourceIdentifier(f"{_URI_PREFIX}{role}/{name}")
@@ -68,6 +80,8 @@ class CertificateAuthority:
                 names.append(x509.IPAddress(ipaddress.ip_address(host)))
             except ValueError:
                 names.append(x509.DNSName(host))
+        if hosts:
+            names.append(x509.DNSName(role_name(role)))
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         certificate = (
             _builder(_name(f"{role} {name}"), self._name, key.public_key(), self._now, LEAF_DAYS)
@@ -90,8 +104,22 @@ class Identity:
 
     folder: Path
 
+    def channel(
+        self, address: str, server_role: str, options: Sequence[tuple[str, Any]] = ()
+    ) -> grpc.Channel:
+        """A client's channel to a service that has `server_role`; connects lazily."""
+        return grpc.secure_channel(
+            address,
+            self.channel_credentials(),
+            options=[
+                ("grpc.ssl_target_name_override", role_name(server_role)),
+                ("grpc.max_receive_message_length", _ANSWER_BYTES),
+                *options,
+            ],
+        )
+
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """For a client."""
+        """For a client. They hold for every service of the authority: `channel` asks for one."""
         ca, certificate, key = self._read()
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
@@ -112,6 +140,11 @@ class Identity:
                 f"{error.filename}: {error.strerror}. Give the key folder of this party; "
                 "`sluis keys new` makes a working set"
             ) from error
+
+
+def role_name(role: str) -> str:
+    """The DNS name that only the certificates of services with this role carry."""
+    return f"{role.replace('_', '-')}.{_ROLE_DOMAIN}"
 
 
 class RoleInterceptor(grpc.aio.ServerInterceptor):
