@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -147,51 +147,6 @@ def role_name(role: str) -> str:
     return f"{role.replace('_', '-')}.{_ROLE_DOMAIN}"
 
 
-class RoleInterceptor(grpc.aio.ServerInterceptor):
-    """Lets a call through only if the caller's certificate has a role that may make it."""
-
-    def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
-        """Map full method names (/package.Service/Method) to roles; all else is denied."""
-        self._allowed = allowed
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap the method's handler with the check."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        roles = self._allowed.get(details.method, frozenset())
-
-        async def check(context: Any) -> None:
-            if peer_role(context) not in roles:
-                await context.abort(
-                    grpc.StatusCode.PERMISSION_DENIED,
-                    f"this certificate's role may not call {details.method}",
-                )
-
-        async def answer(request: Any, context: Any) -> Any:
-            await check(context)
-            return await handler.unary_unary(request, context)
-
-        async def stream(request: Any, context: Any) -> Any:
-            await check(context)
-            async for message in (handler.unary_stream or handler.stream_stream)(request, context):
-                yield message
-
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                answer, handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        return None  # no other kind of method is served
-
-
 def peer_name(context: Any) -> str:
     """The caller's URI, or "" without one."""
     for value in context.auth_context().get("x509_subject_alternative_name", ()):
@@ -203,7 +158,12 @@ def peer_name(context: Any) -> str:
 
 def peer_role(context: Any) -> str:
     """The caller's role, or "" without one."""
-    return peer_name(context).removeprefix(_URI_PREFIX).partition("/")[0]
+    return role_of(peer_name(context))
+
+
+def role_of(name: str) -> str:
+    """The role in a URI that `peer_name` gave."""
+    return name.removeprefix(_URI_PREFIX).partition("/")[0]
 
 
 def _builder(

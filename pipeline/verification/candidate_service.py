@@ -10,7 +10,8 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from pipeline.rpc import candidates
+from pipeline.rpc import candidates, raw
+from pipeline.rpc.admission import Refused
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
@@ -31,6 +32,7 @@ from pipeline.verification.store import (
 )
 
 MOST_CANDIDATES: Final = 1_000
+_MOST_FIELDS: Final = 16  # a candidate has 4, a threshold seal 5
 _BATCHES_AHEAD: Final = 8
 """Batches of one stream that are read before the first of them is answered."""
 
@@ -82,8 +84,7 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         self, request: candidate_service_pb2.SubmitCandidatesRequest, context: Any
     ) -> candidate_service_pb2.SubmitCandidatesResponse:
         """Keep what is well formed; say of each what became of it."""
-        if len(request.candidates) > MOST_CANDIDATES:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _too_many(request.candidates))
+        del context
         results = await self._keep(request.candidates)
         return candidate_service_pb2.SubmitCandidatesResponse(results=results)
 
@@ -118,6 +119,8 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
                     last += 1
                     await batches.put(_Batch(last, start(self._keep(request.candidates))))
                 await batches.put(None)
+            except Refused as refused:
+                await batches.put(str(refused))
             except Exception:  # noqa: BLE001 - whatever ends the requests ends the answers
                 await batches.put("the stream broke off")
 
@@ -182,13 +185,49 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         return _arrival(candidate, seal)
 
 
-def _too_many(batch: Sequence[candidate_pb2.Candidate]) -> str:
-    return f"{len(batch)} candidates: send at most {MOST_CANDIDATES} in a batch"
+def check_submitted(data: bytes) -> None:
+    """Look over a serialized SubmitCandidatesRequest; see `_check`."""
+    _check(data, candidate_service_pb2.SubmitCandidatesRequest.CANDIDATES_FIELD_NUMBER)
+
+
+def check_streamed(data: bytes) -> None:
+    """Look over a serialized StreamCandidatesRequest; see `_check`."""
+    _check(data, candidate_service_pb2.StreamCandidatesRequest.CANDIDATES_FIELD_NUMBER)
+
+
+def _check(data: bytes, candidates_field: int) -> None:
+    """Refuse a batch of too many candidates, or of those that would be many more objects.
+
+    Raises:
+        Refused: it is one, or no message at all.
+    """
+    count = 0
+    try:
+        for number, start, end in raw.fields(data):
+            if number == candidates_field:
+                count += 1
+                _check_count(count)
+                _check_fields(data, start, end)
+    except raw.NoMessage:
+        raise Refused("the request is no message of this method") from None
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_CANDIDATES:
+        raise Refused(f"too many candidates: send at most {MOST_CANDIDATES} in a batch")
+
+
+def _check_fields(data: bytes, start: int, end: int) -> None:
+    count = 0
+    for field, first, last in raw.fields(data, start, end):
+        count += 1
+        if field == candidate_pb2.Candidate.THRESHOLD_FIELD_NUMBER:
+            count += sum(1 for _ in raw.fields(data, first, last))
+        if count > _MOST_FIELDS:
+            raise Refused(f"a candidate of more than {_MOST_FIELDS} fields: no scan makes one")
 
 
 def _fault(request: candidate_service_pb2.StreamCandidatesRequest, last: int) -> str | None:
-    if len(request.candidates) > MOST_CANDIDATES:
-        return _too_many(request.candidates)
     if request.batch_number != last + 1:
         return f"batch {request.batch_number} after {last}: count up by 1, from 1"
     return None

@@ -20,8 +20,8 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
     verdict_service_pb2_grpc,
 )
+from pipeline.verification import candidate_service
 from pipeline.verification.audit_service import AuditService
-from pipeline.verification.candidate_service import CandidateService
 from pipeline.verification.database import StoreFault
 from pipeline.verification.decisions import Decisions
 from pipeline.verification.expiry import sweep
@@ -30,7 +30,7 @@ from pipeline.verification.review_service import ReviewService
 from pipeline.verification.store import MOST_RETENTION_DAYS, Store, open_store
 from pipeline.verification.verdict_service import VerdictService
 
-_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+_MESSAGE_BYTES: Final = 4 * 1024 * 1024  # 1,000 candidates have 2.9 MB
 _SWEEP_SECONDS: Final = 6 * 3600
 _PATIENCE_SECONDS: Final = 30
 """How long the store may take for nothing at all before the service says it is not serving."""
@@ -55,6 +55,12 @@ ALLOWED: Final = {
     HEALTH_CHECK: frozenset({"emitter", "reviewer", "report_desk", "verification"}),
 }
 """Who may call what; everything else is denied."""
+
+LIMITS: Final = {
+    _CANDIDATE + "SubmitCandidates": candidate_service.check_submitted,
+    _CANDIDATE + "StreamCandidates": candidate_service.check_streamed,
+}
+"""What a request is held to before it is parsed."""
 
 
 class FaultInterceptor(grpc.aio.ServerInterceptor):
@@ -138,7 +144,7 @@ async def serve(
 
         def add(server: grpc.aio.Server) -> None:
             candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
-                CandidateService(store, known, frozenset({verifier})), server
+                candidate_service.CandidateService(store, known, frozenset({verifier})), server
             )
             review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
                 ReviewService(decisions, reviewers), server
@@ -159,6 +165,7 @@ async def serve(
             ready=ready,
             stop=stop_and_close,
             interceptors=[FaultInterceptor()],
+            limits=LIMITS,
             is_healthy=lambda: _is_writing(store),
         )
     finally:

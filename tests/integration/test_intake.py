@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import signal
@@ -23,14 +24,16 @@ from support import world as worlds
 from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import VerificationRefused, VerificationUnreachable
-from pipeline.rpc import server
+from pipeline.rpc import admission, server
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
     review_service_pb2,
+    verdict_service_pb2,
 )
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
-from pipeline.verification import service
+from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.verification import candidate_service, service
 from pipeline.verification.expiry import close_epoch
 from pipeline.verification.store import HELD, QUARANTINED, RELEASED, open_store
 from pipeline.vouchers import Policy
@@ -240,17 +243,75 @@ def test_an_oversize_call_is_refused_and_nothing_of_it_kept(world, where, addres
     request = candidate_service_pb2.SubmitCandidatesRequest
     many = [sealed("x", "1")] * 1_001
     long = copied(sealed("y", "2"))
-    long.direct.ciphertext = bytes(9 * 1024 * 1024)
+    long.direct.ciphertext = bytes(5 * 1024 * 1024)
+    bomb = copied(sealed("z", "3"))
+    bomb.threshold.shares.extend([candidate_pb2.Share()] * 100_000)
     before = everything(where)
     with stub(world, address) as intake:
         for candidates, code in (
             (many, grpc.StatusCode.INVALID_ARGUMENT),
+            ([candidate_pb2.Candidate()] * 1_000_000, grpc.StatusCode.INVALID_ARGUMENT),
+            ([bomb], grpc.StatusCode.INVALID_ARGUMENT),
             ([long], grpc.StatusCode.RESOURCE_EXHAUSTED),
         ):
             with pytest.raises(grpc.RpcError) as refused:
                 intake.SubmitCandidates(request(candidates=candidates), timeout=PATIENCE_SECONDS)
             assert refused.value.code() == code
     assert everything(where) == before
+
+
+def test_what_a_role_may_not_call_is_denied_before_it_is_read(world, tmp_path, monkeypatch):
+    """No object is made of a message whose sender may not send it, well formed or not."""
+    parsed = []
+    check = candidate_service.check_submitted
+    method = "/sluis.verification.v1.CandidateService/SubmitCandidates"
+
+    def noted(data):
+        parsed.append(len(data))
+        check(data)
+
+    monkeypatch.setitem(service.LIMITS, method, noted)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        for party, code in (
+            ("desk", grpc.StatusCode.PERMISSION_DENIED),
+            ("provider", grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            credentials = keys.identity(world.keys / party).channel_credentials()
+            with (
+                grpc.secure_channel(address, credentials) as channel,
+                pytest.raises(grpc.RpcError) as refused,
+            ):
+                channel.unary_unary(method)(b"\xff" * 100_000, timeout=PATIENCE_SECONDS)
+            assert refused.value.code() == code
+    assert parsed == [100_000]
+
+
+def test_a_party_has_only_so_many_calls_under_way(world, address):
+    """One more is refused, others are not, and one that ended makes room."""
+    from pipeline.desk.client import VerdictsClient
+
+    credentials = keys.identity(world.keys / "desk").channel_credentials()
+    with contextlib.ExitStack() as held:
+        channel = held.enter_context(grpc.secure_channel(address, credentials))
+        watch = VerdictServiceStub(channel).WatchVerdicts
+        request = verdict_service_pb2.WatchVerdictsRequest(order_id=b"o" * 16)
+        streams = [watch(request) for _ in range(admission.MOST_CALLS)]
+        for stream in streams:
+            next(stream)  # a heartbeat: it is under way
+        desk = VerdictsClient(address, world.keys / "desk")
+        held.callback(desk.close)
+        with pytest.raises(VerificationRefused, match="under way already"):
+            list(desk.list(b"o" * 16, 0))
+        with emitting(world, address) as emitter:
+            emitter.check()
+        streams[0].cancel()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with contextlib.suppress(VerificationRefused):
+                assert list(desk.list(b"o" * 16, 0)) == []
+                break
+            assert time.monotonic() < until
+            time.sleep(0.05)
 
 
 # --- streams ----------------------------------------------------------------------------------
