@@ -57,8 +57,13 @@ class VerdictsClient:
             for message in reply.verdicts:
                 yield self._checked(message, order_id, after + 1)
                 after += 1
-            if len(reply.verdicts) < _PAGE:
+            if after >= reply.head_sequence:  # a page may be shorter: it is cut by size
                 return
+            if not reply.verdicts:
+                raise VerificationRefused(
+                    f"verification at {self._address} has {reply.head_sequence} verdicts and left "
+                    f"out number {after + 1}: ask its operator; do not go on"
+                )
 
     def watch(self, order_id: bytes, after: int) -> Iterator[Verdict]:
         """The same, and then every further verdict as it is made, until the caller stops.

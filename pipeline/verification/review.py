@@ -54,7 +54,7 @@ class Reviewer:
             except grpc.RpcError as error:
                 raise wrapped(error, self._address) from None
             yield from reply.items
-            if len(reply.items) < _PAGE:
+            if not reply.items:  # a page may be shorter than was asked for: it is cut by size
                 return
             after = reply.items[-1].sequence
 

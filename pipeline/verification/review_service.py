@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pipeline import vouchers
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
+from pipeline.rpc.pages import PAGE_BYTES, within
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     review_service_pb2,
@@ -57,9 +58,8 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
         cases, total = await asyncio.to_thread(
             self._decisions.page, request.after_sequence, size, state
         )
-        return review_service_pb2.ListCandidatesResponse(
-            items=[_item(case, own) for case in cases], total_count=total
-        )
+        items = within(PAGE_BYTES, (_item(case, own) for case in cases))
+        return review_service_pb2.ListCandidatesResponse(items=items, total_count=total)
 
     async def GetCandidate(  # noqa: N802
         self, request: review_service_pb2.GetCandidateRequest, context: Any

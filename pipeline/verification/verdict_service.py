@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from pipeline.rpc.pages import PAGE_BYTES, within
 from pipeline.rpc.sluis.verification.v1 import (
     verdict_service_pb2,
     verdict_service_pb2_grpc,
@@ -48,7 +49,9 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
         verdicts, head = await asyncio.to_thread(
             self._decisions.verdicts, request.order_id, request.after_sequence, size
         )
-        return verdict_service_pb2.ListVerdictsResponse(verdicts=verdicts, head_sequence=head)
+        return verdict_service_pb2.ListVerdictsResponse(
+            verdicts=within(PAGE_BYTES, verdicts), head_sequence=head
+        )
 
     async def WatchVerdicts(  # noqa: N802
         self, request: verdict_service_pb2.WatchVerdictsRequest, context: Any

@@ -105,6 +105,26 @@ def sealed(world: worlds.World, item: str, indicator: bytes = b"i", *, at_once: 
     )
 
 
+def test_pages_of_long_reasons_are_cut_by_size(world, tmp_path):
+    """Reasons as long as they may be: more bytes in a page than a client takes, none is left out."""
+    reason, count = "理" * 2_000, 400
+    with (
+        worlds.verification(world, tmp_path / "store.sqlite3") as address,
+        worlds.reviewer(world, address) as reviewer,
+    ):
+        ids = submit(world, address, *(sealed(world, f"{n}") for n in range(count)))
+        for candidate_id in ids:
+            reviewer.decide(candidate_id, REJECTED, reason)
+        desk = VerdictsClient(address, world.keys / "desk")
+        assert [one.sequence for one in desk.list(ORDER_ID, 0)] == list(range(1, count + 1))
+        listed = [
+            item.candidate.candidate_id
+            for item in reviewer.list(STATE.Value("CANDIDATE_STATE_REJECTED"))
+        ]
+        assert listed == ids
+        desk.close()
+
+
 def submit(world: worlds.World, address: str, *messages: candidate_pb2.Candidate) -> list[bytes]:
     """Send candidates; their ids."""
     emitter = Emitter(address, world.keys / "provider")
