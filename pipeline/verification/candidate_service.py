@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
+from pipeline import vouchers
 from pipeline.rpc import candidates, raw
 from pipeline.rpc.admission import Refused
 from pipeline.rpc.sluis.verification.v1 import (
@@ -35,6 +36,8 @@ MOST_CANDIDATES: Final = 1_000
 _MOST_FIELDS: Final = 16  # a candidate has 4, a threshold seal 5
 _BATCHES_AHEAD: Final = 8
 """Batches of one stream that are read before the first of them is answered."""
+IDLE_SECONDS: Final = 60.0
+"""How long a stream may bring no batch, or leave answers unread, before it is ended."""
 
 _REASONS: Final = {
     "malformed": candidate_service_pb2.REJECT_REASON_MALFORMED,
@@ -112,13 +115,14 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
             try:
                 last = 0
                 async for request in requests:
-                    fault = _fault(request, last)
-                    if fault is not None:
-                        await batches.put(fault)
-                        return
+                    _check_number(request.batch_number, last)
                     last += 1
-                    await batches.put(_Batch(last, start(self._keep(request.candidates))))
+                    one = _Batch(last, start(self._keep(request.candidates)))
+                    await asyncio.wait_for(batches.put(one), IDLE_SECONDS)
                 await batches.put(None)
+            except TimeoutError:  # nobody reads the answers: they are not kept for ever
+                _forget(batches)
+                await batches.put(f"answers were not taken for {IDLE_SECONDS:.0f} seconds")
             except Refused as refused:
                 await batches.put(str(refused))
             except Exception:  # noqa: BLE001 - whatever ends the requests ends the answers
@@ -126,7 +130,7 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
 
         start(read())
         try:
-            while (batch := await batches.get()) is not None:
+            while (batch := await _next(batches)) is not None:
                 if isinstance(batch, str):
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, batch)
                 else:
@@ -185,6 +189,18 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         return _arrival(candidate, seal)
 
 
+def _forget(batches: asyncio.Queue[_Batch | str | None]) -> None:
+    while not batches.empty():
+        batches.get_nowait()
+
+
+async def _next(batches: asyncio.Queue[_Batch | str | None]) -> _Batch | str | None:
+    try:
+        return await asyncio.wait_for(batches.get(), IDLE_SECONDS)
+    except TimeoutError:
+        return f"no batch came for {IDLE_SECONDS:.0f} seconds: begin a new stream"
+
+
 def check_submitted(data: bytes) -> None:
     """Look over a serialized SubmitCandidatesRequest; see `_check`."""
     _check(data, candidate_service_pb2.SubmitCandidatesRequest.CANDIDATES_FIELD_NUMBER)
@@ -227,10 +243,9 @@ def _check_fields(data: bytes, start: int, end: int) -> None:
             raise Refused(f"a candidate of more than {_MOST_FIELDS} fields: no scan makes one")
 
 
-def _fault(request: candidate_service_pb2.StreamCandidatesRequest, last: int) -> str | None:
-    if request.batch_number != last + 1:
-        return f"batch {request.batch_number} after {last}: count up by 1, from 1"
-    return None
+def _check_number(number: int, last: int) -> None:
+    if number != last + 1:
+        raise Refused(f"batch {number} after {last}: count up by 1, from 1")
 
 
 def _answer(number: int, results: _Results) -> candidate_service_pb2.StreamCandidatesResponse:
@@ -256,6 +271,8 @@ def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arriva
 
 
 def _result(candidate_id: bytes, outcome: str) -> candidate_service_pb2.CandidateResult:
+    if len(candidate_id) > vouchers.CANDIDATE_ID_BYTES:
+        candidate_id = b""  # an answer holds no more of a call than ids
     if outcome in _TAKEN:
         return candidate_service_pb2.CandidateResult(
             candidate_id=candidate_id, outcome=_TAKEN[outcome]

@@ -32,6 +32,7 @@ from pipeline.verification.verdict_service import VerdictService
 
 _MESSAGE_BYTES: Final = 4 * 1024 * 1024  # 1,000 candidates have 2.9 MB
 _SWEEP_SECONDS: Final = 6 * 3600
+_MOST_BACKFILLS: Final = 4  # streams of one party at a time
 _PATIENCE_SECONDS: Final = 30
 """How long the store may take for nothing at all before the service says it is not serving."""
 
@@ -166,6 +167,7 @@ async def serve(
             stop=stop_and_close,
             interceptors=[FaultInterceptor()],
             limits=LIMITS,
+            most_streams={_CANDIDATE + "StreamCandidates": _MOST_BACKFILLS},
             is_healthy=lambda: _is_writing(store),
         )
     finally:
