@@ -17,6 +17,9 @@ _MOST_CALLS: Final = 512
 """Calls under way, of all parties: far beyond what honest ones make."""
 _MOST_STREAMS: Final = 64  # of one connection
 
+HANDSHAKE_SECONDS: Final = 5.0
+"""How long a connection may take to show who it is; until then it only holds an open file."""
+
 WATCH_SECONDS: Final = 2.0
 """Between two looks at a service's own health."""
 
@@ -58,6 +61,7 @@ async def run(
         maximum_concurrent_rpcs=_MOST_CALLS,
         options=[
             ("grpc.max_concurrent_streams", _MOST_STREAMS),
+            ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
             ("grpc.max_receive_message_length", most_message_bytes),
             ("grpc.so_reuseport", 0),  # a second service on the port is a mistake: fail
         ],

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -391,11 +392,69 @@ def test_a_stream_that_breaks_off_loses_no_answer(world, where, address, sealed)
         assert [answer(r) for r in emitter.send([sealed("x", "1")])] == ["DUPLICATE"]
 
 
+def test_a_stream_that_brings_nothing_is_ended(world, address, sealed, monkeypatch):
+    """A stream is not kept open for a client that has gone silent; what it brought is kept."""
+    monkeypatch.setattr(candidate_service, "IDLE_SECONDS", 0.5)
+    todo: queue.Queue = queue.Queue()
+    with stub(world, address) as intake:
+        replies = intake.StreamCandidates(iter(todo.get, None), timeout=PATIENCE_SECONDS)
+        todo.put(batch(1, sealed("x", "1")))
+        assert next(replies).accepted_count == 1
+        with pytest.raises(grpc.RpcError) as ended:
+            next(replies)
+        todo.put(None)
+    assert ended.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "no batch came" in ended.value.details()
+
+
+def test_a_fifth_stream_of_one_party_is_refused(world, address, sealed):
+    """Backfills are few; each may hold batches in memory."""
+    todo: queue.Queue = queue.Queue()
+    with stub(world, address) as intake:
+        open_ones = []
+        for number in range(4):
+            own: queue.Queue = queue.Queue()
+            own.put(batch(1, sealed(f"x{number}", "1")))
+            replies = intake.StreamCandidates(iter(own.get, None), timeout=PATIENCE_SECONDS)
+            assert next(replies).accepted_count == 1
+            open_ones.append((own, replies))
+        with pytest.raises(grpc.RpcError) as refused:
+            next(intake.StreamCandidates(iter(todo.get, None), timeout=PATIENCE_SECONDS))
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        for own, _ in open_ones:
+            own.put(None)
+        todo.put(None)
+        assert all(list(replies) == [] for _, replies in open_ones)
+
+
+def test_an_answer_holds_no_more_of_a_call_than_ids(world, address, sealed):
+    """What has another length than an id does not come back, however long it was."""
+    long = copied(sealed("x", "1"))
+    long.candidate_id = bytes(3_000)
+    with emitting(world, address) as emitter:
+        first, second = emitter.send([long, sealed("y", "1")])
+    assert (answer(first), first.candidate_id) == ("MALFORMED", b"")
+    assert second.candidate_id == sealed("y", "1").candidate_id
+
+
 def test_only_an_emitter_may_stream(world, address, sealed):
     """The role is asked for streams as for calls."""
     with stub(world, address, "reviewer-1") as intake, pytest.raises(grpc.RpcError) as refused:
         list(intake.StreamCandidates(iter([batch(1, sealed("x", "1"))]), timeout=PATIENCE_SECONDS))
     assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_connection_that_does_not_shake_hands_is_closed(world, tmp_path, monkeypatch):
+    """It holds an open file of the service, and needs no certificate for that."""
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.5)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as silent:
+            received = b"nothing yet"
+            while received:  # the service may begin to speak; then it hangs up
+                received = silent.recv(4096)
+        with emitting(world, address) as emitter:
+            emitter.check()
 
 
 # --- health -----------------------------------------------------------------------------------
