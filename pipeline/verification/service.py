@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
     verdict_service_pb2_grpc,
 )
+from pipeline.rpc.upkeep import Upkeep
 from pipeline.verification import candidate_service
 from pipeline.verification.audit_service import AuditService
 from pipeline.verification.database import StoreFault
@@ -35,8 +35,6 @@ _SWEEP_SECONDS: Final = 6 * 3600
 _MOST_BACKFILLS: Final = 4  # streams of one party at a time
 _PATIENCE_SECONDS: Final = 30
 """How long the store may take for nothing at all before the service says it is not serving."""
-
-_log = logging.getLogger(__name__)
 
 _CANDIDATE: Final = "/sluis.verification.v1.CandidateService/"
 _AUDIT: Final = "/sluis.verification.v1.AuditService/"
@@ -139,7 +137,8 @@ async def serve(
         closing.set()
 
     store = open_store(store_path, clock=clock, retention_days=retention_days)
-    sweeping = asyncio.create_task(_sweep_again_and_again(store))
+    sweeps = Upkeep("the sweep", lambda: sweep(store), _SWEEP_SECONDS)
+    sweeping = asyncio.create_task(sweeps.run())
     try:
         decisions = Decisions(store, verdict_key)
 
@@ -157,6 +156,9 @@ async def serve(
                 VerdictService(decisions, closing), server
             )
 
+        async def is_healthy() -> bool:
+            return sweeps.is_well and await _is_writing(store)
+
         await run(
             add,
             address=address,
@@ -168,7 +170,7 @@ async def serve(
             interceptors=[FaultInterceptor()],
             limits=LIMITS,
             most_streams={_CANDIDATE + "StreamCandidates": _MOST_BACKFILLS},
-            is_healthy=lambda: _is_writing(store),
+            is_healthy=is_healthy,
         )
     finally:
         sweeping.cancel()
@@ -183,12 +185,3 @@ async def _is_writing(store: Store) -> bool:
     except (StoreFault, TimeoutError):
         return False
     return True
-
-
-async def _sweep_again_and_again(store: Store) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(sweep, store)
-        except StoreFault:
-            _log.warning("the sweep could not finish: the store does not answer")
-        await asyncio.sleep(_SWEEP_SECONDS)

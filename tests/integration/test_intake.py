@@ -315,6 +315,36 @@ def test_a_party_has_only_so_many_calls_under_way(world, address):
             time.sleep(0.05)
 
 
+def test_a_sweep_that_fails_is_tried_again_and_the_service_says_so(
+    world, where, sealed, monkeypatch, caplog
+):
+    """Whatever it failed of: not serving after three times in a row, and well again afterwards."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.1)
+    broken = threading.Event()
+    broken.set()
+
+    def fails(_store):
+        if broken.is_set():
+            raise ValueError("of holiday.jpg")
+
+    monkeypatch.setattr(service, "sweep", fails)
+    with worlds.verification(world, where) as address:
+        wait_until(lambda: not healthy(world, address))
+        broken.clear()
+        wait_until(lambda: healthy(world, address))
+    assert "the sweep has failed (ValueError), 3 times in a row" in caplog.text
+    assert "holiday" not in caplog.text
+
+
+def wait_until(holds) -> None:
+    """Or fail."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 # --- streams ----------------------------------------------------------------------------------
 
 
