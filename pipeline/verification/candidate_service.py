@@ -31,6 +31,7 @@ from pipeline.verification.store import (
     Arrival,
     Store,
 )
+from pipeline.verification.writes import Writes
 
 MOST_CANDIDATES: Final = 1_000
 _MOST_FIELDS: Final = 16  # a candidate has 4, a threshold seal 5
@@ -75,11 +76,13 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
     def __init__(
         self,
         store: Store,
+        writes: Writes,
         orders: Mapping[bytes, ServedOrder],
         verifier_key_ids: frozenset[str],
     ) -> None:
         """Accept seals made under these orders and for these verifier keys."""
         self._store = store
+        self._writes = writes
         self._orders = orders
         self._verifier_key_ids = verifier_key_ids
 
@@ -159,8 +162,7 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         arrivals = [one for one in read if isinstance(one, Arrival)]
         outcomes: Iterator[str] = iter(())
         if arrivals:
-            future = await asyncio.to_thread(self._store.add, arrivals)
-            kept_as: list[str] = await asyncio.wrap_future(future)
+            kept_as: list[str] = await self._writes(self._store.add, arrivals)
             outcomes = iter(kept_as)
         return [
             _result(candidate_id, next(outcomes) if isinstance(one, Arrival) else one)

@@ -29,11 +29,12 @@ from pipeline.verification.orders import served
 from pipeline.verification.review_service import ReviewService
 from pipeline.verification.store import MOST_RETENTION_DAYS, Store, open_store
 from pipeline.verification.verdict_service import VerdictService
+from pipeline.verification.writes import Writes
 
 _MESSAGE_BYTES: Final = 4 * 1024 * 1024  # 1,000 candidates have 2.9 MB
 _SWEEP_SECONDS: Final = 6 * 3600
 _MOST_BACKFILLS: Final = 4  # streams of one party at a time
-_PATIENCE_SECONDS: Final = 30
+PATIENCE_SECONDS: Final = 30.0
 """How long the store may take for nothing at all before the service says it is not serving."""
 
 _CANDIDATE: Final = "/sluis.verification.v1.CandidateService/"
@@ -137,6 +138,7 @@ async def serve(
         closing.set()
 
     store = open_store(store_path, clock=clock, retention_days=retention_days)
+    writes = Writes()
     sweeps = Upkeep("the sweep", lambda: sweep(store), _SWEEP_SECONDS)
     sweeping = asyncio.create_task(sweeps.run())
     try:
@@ -144,20 +146,21 @@ async def serve(
 
         def add(server: grpc.aio.Server) -> None:
             candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
-                candidate_service.CandidateService(store, known, frozenset({verifier})), server
+                candidate_service.CandidateService(store, writes, known, frozenset({verifier})),
+                server,
             )
             review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
-                ReviewService(decisions, reviewers), server
+                ReviewService(decisions, writes, reviewers), server
             )
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditService(store, audit_key), server
             )
             verdict_service_pb2_grpc.add_VerdictServiceServicer_to_server(
-                VerdictService(decisions, closing), server
+                VerdictService(decisions, writes, closing), server
             )
 
         async def is_healthy() -> bool:
-            return sweeps.is_well and await _is_writing(store)
+            return sweeps.is_well and await _is_writing(store, writes)
 
         await run(
             add,
@@ -174,14 +177,14 @@ async def serve(
         )
     finally:
         sweeping.cancel()
+        writes.close()
         store.close()
 
 
-async def _is_writing(store: Store) -> bool:
+async def _is_writing(store: Store, writes: Writes) -> bool:
     """Whether a job, if only an empty one, goes through the writer and the database."""
     try:
-        future = await asyncio.to_thread(store.submit, lambda _transaction: None)
-        await asyncio.wait_for(asyncio.wrap_future(future), _PATIENCE_SECONDS)
+        await asyncio.wait_for(writes(store.submit, lambda _transaction: None), PATIENCE_SECONDS)
     except (StoreFault, TimeoutError):
         return False
     return True

@@ -7,6 +7,7 @@ import functools
 import queue
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
-from pipeline.verification import candidate_service, service
+from pipeline.verification import candidate_service, service, sqlite, writer
 from pipeline.verification.expiry import close_epoch
 from pipeline.verification.store import HELD, QUARANTINED, RELEASED, open_store
 from pipeline.vouchers import Policy
@@ -335,6 +336,36 @@ def test_a_sweep_that_fails_is_tried_again_and_the_service_says_so(
         wait_until(lambda: healthy(world, address))
     assert "the sweep has failed (ValueError), 3 times in a row" in caplog.text
     assert "holiday" not in caplog.text
+
+
+def test_reads_and_health_do_not_wait_behind_a_writer_that_stands(
+    world, tmp_path, sealed, monkeypatch
+):
+    """With the file locked by another and every place for jobs taken, reviewers still read."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(service, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "_MOST_JOBS", 1)
+    monkeypatch.setattr(sqlite, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+    many = [sealed(f"c{n}", f"i{n}", at_once=True) for n in range(30)]
+    with (
+        worlds.verification(world, tmp_path / "store.sqlite3") as address,
+        stub(world, address) as intake,
+        closing(sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)) as lock,
+    ):
+        wait_until(lambda: healthy(world, address))
+        lock.execute("BEGIN IMMEDIATE")
+        request = candidate_service_pb2.SubmitCandidatesRequest
+        sent = [
+            intake.SubmitCandidates.future(request(candidates=[one]), timeout=PATIENCE_SECONDS)
+            for one in many
+        ]
+        wait_until(lambda: not healthy(world, address))
+        with worlds.reviewer(world, address) as reviewer:
+            assert list(reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED)) == []
+        assert not any(one.done() for one in sent)
+        lock.execute("ROLLBACK")
+        assert [one.result().results[0].outcome for one in sent] == [ACCEPTED] * 30
+        wait_until(lambda: healthy(world, address))
 
 
 def wait_until(holds) -> None:
