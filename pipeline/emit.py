@@ -49,9 +49,9 @@ class Emitter:
     def __init__(self, address: str, key_folder: Path) -> None:
         """Connect lazily to `address` (host:port) with the provider's certificate."""
         self._address = address
-        self._channel = grpc.secure_channel(
+        self._channel = keys.identity(key_folder).channel(
             address,
-            keys.identity(key_folder).channel_credentials(),
+            "verification",
             options=[("grpc.service_config", _SERVICE_CONFIG), ("grpc.enable_retries", 1)],
         )
         self._service = CandidateServiceStub(self._channel)

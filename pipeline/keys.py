@@ -181,7 +181,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
         The parties' folders.
 
     Raises:
-        KeysRefused: if the folder exists; keys are never overwritten.
+        KeysRefused: if the folder exists, as keys are never overwritten; a host that says a role.
     """
     if folder.exists():
         raise KeysRefused(f"{folder} exists: keys are never overwritten; name a new folder")

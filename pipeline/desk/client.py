@@ -36,9 +36,7 @@ class VerdictsClient:
         """
         self._address = address
         self._key = keys.verdict_public_key(key_folder)
-        self._channel = grpc.secure_channel(
-            address, keys.identity(key_folder).channel_credentials()
-        )
+        self._channel = keys.identity(key_folder).channel(address, "verification")
         self._service = VerdictServiceStub(self._channel)
 
     def list(self, order_id: bytes, after: int) -> Iterator[Verdict]:
@@ -59,8 +57,13 @@ class VerdictsClient:
             for message in reply.verdicts:
                 yield self._checked(message, order_id, after + 1)
                 after += 1
-            if len(reply.verdicts) < _PAGE:
+            if after >= reply.head_sequence:  # a page may be shorter: it is cut by size
                 return
+            if not reply.verdicts:
+                raise VerificationRefused(
+                    f"verification at {self._address} has {reply.head_sequence} verdicts and left "
+                    f"out number {after + 1}: ask its operator; do not go on"
+                )
 
     def watch(self, order_id: bytes, after: int) -> Iterator[Verdict]:
         """The same, and then every further verdict as it is made, until the caller stops.
@@ -128,9 +131,7 @@ class VaultClient:
             KeysRefused: the folder is not a report desk's.
         """
         self._address = address
-        self._channel = grpc.secure_channel(
-            address, keys.identity(key_folder).channel_credentials()
-        )
+        self._channel = keys.identity(key_folder).channel(address, "vault")
         self._service = ReidentificationServiceStub(self._channel)
 
     def reidentify(self, verdict: Verdict) -> reidentification_service_pb2.ReidentifyResponse:

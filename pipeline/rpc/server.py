@@ -9,9 +9,16 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from pipeline.rpc.tls import RoleInterceptor
+from pipeline.rpc.admission import Admission
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
+
+_MOST_CALLS: Final = 512
+"""Calls under way, of all parties: far beyond what honest ones make."""
+_MOST_STREAMS: Final = 64  # of one connection
+
+HANDSHAKE_SECONDS: Final = 5.0
+"""How long a connection may take to show who it is; until then it only holds an open file."""
 
 WATCH_SECONDS: Final = 2.0
 """Between two looks at a service's own health."""
@@ -27,6 +34,8 @@ async def run(
     ready: Callable[[int], None],
     stop: Callable[[], Coroutine[Any, Any, None]],
     interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+    limits: Mapping[str, Callable[[bytes], None]] | None = None,
+    most_streams: Mapping[str, int] | None = None,
     is_healthy: Callable[[], Coroutine[Any, Any, bool]] | None = None,
 ) -> None:
     """Serve until `stop` returns, then finish the calls under way.
@@ -40,14 +49,19 @@ async def run(
         ready: called with the port once it serves.
         stop: awaited.
         interceptors: further ones, behind the check of roles.
+        limits: see `Admission`.
+        most_streams: see `Admission`.
         is_healthy: asked every few seconds; while it says no, so does the health service.
 
     Raises:
         RuntimeError: the address is taken.
     """
     server = grpc.aio.server(
-        interceptors=[RoleInterceptor(allowed), *interceptors],
+        interceptors=[Admission(allowed, limits or {}, most_streams or {}), *interceptors],
+        maximum_concurrent_rpcs=_MOST_CALLS,
         options=[
+            ("grpc.max_concurrent_streams", _MOST_STREAMS),
+            ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
             ("grpc.max_receive_message_length", most_message_bytes),
             ("grpc.so_reuseport", 0),  # a second service on the port is a mistake: fail
         ],

@@ -16,7 +16,7 @@ def wrapped(
         return VerificationUnreachable(
             f"{party} at {address} cannot be reached ({code.name.lower()}): check that it "
             "runs, the address, and that both sides' certificates come from the same authority, "
-            "are in date and name that address"
+            "are in date; the service's has to be that of the party meant"
         )
     return VerificationRefused(
         f"{party} at {address} said no ({code.name.lower()}): {error.details()}"

@@ -1,14 +1,16 @@
 """Mutual TLS: certificates that name a role, and who may call what.
 
 Every certificate carries one URI, spiffe://sluis/ROLE/NAME (SPIFFE-ID style), in its subject
-alternative name. A server maps method -> roles and denies everything else.
+alternative name. A server maps method -> roles and denies everything else. A service's certificate
+also carries the DNS name ROLE.sluis.internal, and clients trust that name, not the host's: a party
+whose certificate names the same hosts is still not the service they mean to call.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +26,9 @@ from pipeline.errors import KeysRefused
 CA_DAYS: Final = 3650
 LEAF_DAYS: Final = 397  # what browsers' CAs hold themselves to; renew yearly
 _URI_PREFIX: Final = "spiffe://sluis/"
+_ROLE_DOMAIN: Final = "sluis.internal"  # .internal is reserved: no resolver's, no other authority's
+_ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Longest answer that a client takes; services keep their pages well under it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,14 @@ class CertificateAuthority:
         return Issued(_pem(self._certificate), _key_pem(self._key))
 
     def issue(self, role: str, name: str, hosts: Sequence[str] = ()) -> Issued:
-        """A certificate for `role`; a server also needs the `hosts` it is reached by."""
+        """A certificate for `role`; a server also needs the `hosts` it is reached by.
+
+        Raises:
+            KeysRefused: a host in the domain of roles: it would be a service that it is not.
+        """
+        for host in hosts:
+            if f".{host.rstrip('.').casefold()}".endswith(f".{_ROLE_DOMAIN}"):
+                raise KeysRefused(f"{host}: names in {_ROLE_DOMAIN} say a role; give another host")
         key = ec.generate_private_key(ec.SECP256R1())
         names: list[x509.GeneralName] = [
             x509.UniformResourceIdentifier(f"{_URI_PREFIX}{role}/{name}")
@@ -68,6 +80,8 @@ class CertificateAuthority:
                 names.append(x509.IPAddress(ipaddress.ip_address(host)))
             except ValueError:
                 names.append(x509.DNSName(host))
+        if hosts:
+            names.append(x509.DNSName(role_name(role)))
         purpose = ExtendedKeyUsageOID.SERVER_AUTH if hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         certificate = (
             _builder(_name(f"{role} {name}"), self._name, key.public_key(), self._now, LEAF_DAYS)
@@ -90,8 +104,22 @@ class Identity:
 
     folder: Path
 
+    def channel(
+        self, address: str, server_role: str, options: Sequence[tuple[str, Any]] = ()
+    ) -> grpc.Channel:
+        """A client's channel to a service that has `server_role`; connects lazily."""
+        return grpc.secure_channel(
+            address,
+            self.channel_credentials(),
+            options=[
+                ("grpc.ssl_target_name_override", role_name(server_role)),
+                ("grpc.max_receive_message_length", _ANSWER_BYTES),
+                *options,
+            ],
+        )
+
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """For a client."""
+        """For a client. They hold for every service of the authority: `channel` asks for one."""
         ca, certificate, key = self._read()
         return grpc.ssl_channel_credentials(ca, key, certificate)
 
@@ -114,49 +142,9 @@ class Identity:
             ) from error
 
 
-class RoleInterceptor(grpc.aio.ServerInterceptor):
-    """Lets a call through only if the caller's certificate has a role that may make it."""
-
-    def __init__(self, allowed: Mapping[str, frozenset[str]]) -> None:
-        """Map full method names (/package.Service/Method) to roles; all else is denied."""
-        self._allowed = allowed
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        """Wrap the method's handler with the check."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
-        roles = self._allowed.get(details.method, frozenset())
-
-        async def check(context: Any) -> None:
-            if peer_role(context) not in roles:
-                await context.abort(
-                    grpc.StatusCode.PERMISSION_DENIED,
-                    f"this certificate's role may not call {details.method}",
-                )
-
-        async def answer(request: Any, context: Any) -> Any:
-            await check(context)
-            return await handler.unary_unary(request, context)
-
-        async def stream(request: Any, context: Any) -> Any:
-            await check(context)
-            async for message in (handler.unary_stream or handler.stream_stream)(request, context):
-                yield message
-
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                answer, handler.request_deserializer, handler.response_serializer
-            )
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        if handler.stream_stream is not None:
-            return grpc.stream_stream_rpc_method_handler(
-                stream, handler.request_deserializer, handler.response_serializer
-            )
-        return None  # no other kind of method is served
+def role_name(role: str) -> str:
+    """The DNS name that only the certificates of services with this role carry."""
+    return f"{role.replace('_', '-')}.{_ROLE_DOMAIN}"
 
 
 def peer_name(context: Any) -> str:
@@ -170,7 +158,12 @@ def peer_name(context: Any) -> str:
 
 def peer_role(context: Any) -> str:
     """The caller's role, or "" without one."""
-    return peer_name(context).removeprefix(_URI_PREFIX).partition("/")[0]
+    return role_of(peer_name(context))
+
+
+def role_of(name: str) -> str:
+    """The role in a URI that `peer_name` gave."""
+    return name.removeprefix(_URI_PREFIX).partition("/")[0]
 
 
 def _builder(

@@ -24,6 +24,7 @@ from pipeline.rpc.sluis.vault.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.rpc.tls import peer_name
+from pipeline.rpc.upkeep import Upkeep
 from pipeline.vault.opening import Trust, check, identify
 from pipeline.vault.register import Act, Register
 from pipeline.verdicts import Refusal, VerdictRefused
@@ -210,12 +211,16 @@ async def serve(
         register.lock()
         vault = Vault(trust, keys.token_key(key_folder), register, desk_folder, clock)
         await asyncio.to_thread(vault.sweep)
-        sweeping = asyncio.create_task(_sweep_again_and_again(vault))
+        sweeps = Upkeep("the sweep", vault.sweep, _SWEEP_SECONDS)
+        sweeping = asyncio.create_task(sweeps.run(first_now=False))
 
         def add(server: grpc.aio.Server) -> None:
             reidentification_service_pb2_grpc.add_ReidentificationServiceServicer_to_server(
                 ReidentificationService(vault), server
             )
+
+        async def is_healthy() -> bool:
+            return sweeps.is_well
 
         await run(
             add,
@@ -225,17 +230,12 @@ async def serve(
             most_message_bytes=_MESSAGE_BYTES,
             ready=ready,
             stop=stop,
+            is_healthy=is_healthy,
         )
     finally:
         if sweeping is not None:
             sweeping.cancel()
         register.close()
-
-
-async def _sweep_again_and_again(vault: Vault) -> None:
-    while True:
-        await asyncio.sleep(_SWEEP_SECONDS)
-        await asyncio.to_thread(vault.sweep)
 
 
 def _private_folder(folder: Path) -> None:

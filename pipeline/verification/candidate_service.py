@@ -10,7 +10,9 @@ from typing import Any, Final, TypeVar
 
 import grpc
 
-from pipeline.rpc import candidates
+from pipeline import vouchers
+from pipeline.rpc import candidates, raw
+from pipeline.rpc.admission import Refused
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
@@ -29,10 +31,14 @@ from pipeline.verification.store import (
     Arrival,
     Store,
 )
+from pipeline.verification.writes import Writes
 
 MOST_CANDIDATES: Final = 1_000
+_MOST_FIELDS: Final = 16  # a candidate has 4, a threshold seal 5
 _BATCHES_AHEAD: Final = 8
 """Batches of one stream that are read before the first of them is answered."""
+IDLE_SECONDS: Final = 60.0
+"""How long a stream may bring no batch, or leave answers unread, before it is ended."""
 
 _REASONS: Final = {
     "malformed": candidate_service_pb2.REJECT_REASON_MALFORMED,
@@ -70,11 +76,13 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
     def __init__(
         self,
         store: Store,
+        writes: Writes,
         orders: Mapping[bytes, ServedOrder],
         verifier_key_ids: frozenset[str],
     ) -> None:
         """Accept seals made under these orders and for these verifier keys."""
         self._store = store
+        self._writes = writes
         self._orders = orders
         self._verifier_key_ids = verifier_key_ids
 
@@ -82,8 +90,7 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         self, request: candidate_service_pb2.SubmitCandidatesRequest, context: Any
     ) -> candidate_service_pb2.SubmitCandidatesResponse:
         """Keep what is well formed; say of each what became of it."""
-        if len(request.candidates) > MOST_CANDIDATES:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, _too_many(request.candidates))
+        del context
         results = await self._keep(request.candidates)
         return candidate_service_pb2.SubmitCandidatesResponse(results=results)
 
@@ -111,19 +118,22 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
             try:
                 last = 0
                 async for request in requests:
-                    fault = _fault(request, last)
-                    if fault is not None:
-                        await batches.put(fault)
-                        return
+                    _check_number(request.batch_number, last)
                     last += 1
-                    await batches.put(_Batch(last, start(self._keep(request.candidates))))
+                    one = _Batch(last, start(self._keep(request.candidates)))
+                    await asyncio.wait_for(batches.put(one), IDLE_SECONDS)
                 await batches.put(None)
+            except TimeoutError:  # nobody reads the answers: they are not kept for ever
+                _forget(batches)
+                await batches.put(f"answers were not taken for {IDLE_SECONDS:.0f} seconds")
+            except Refused as refused:
+                await batches.put(str(refused))
             except Exception:  # noqa: BLE001 - whatever ends the requests ends the answers
                 await batches.put("the stream broke off")
 
         start(read())
         try:
-            while (batch := await batches.get()) is not None:
+            while (batch := await _next(batches)) is not None:
                 if isinstance(batch, str):
                     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, batch)
                 else:
@@ -152,8 +162,7 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         arrivals = [one for one in read if isinstance(one, Arrival)]
         outcomes: Iterator[str] = iter(())
         if arrivals:
-            future = await asyncio.to_thread(self._store.add, arrivals)
-            kept_as: list[str] = await asyncio.wrap_future(future)
+            kept_as: list[str] = await self._writes(self._store.add, arrivals)
             outcomes = iter(kept_as)
         return [
             _result(candidate_id, next(outcomes) if isinstance(one, Arrival) else one)
@@ -182,16 +191,63 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         return _arrival(candidate, seal)
 
 
-def _too_many(batch: Sequence[candidate_pb2.Candidate]) -> str:
-    return f"{len(batch)} candidates: send at most {MOST_CANDIDATES} in a batch"
+def _forget(batches: asyncio.Queue[_Batch | str | None]) -> None:
+    while not batches.empty():
+        batches.get_nowait()
 
 
-def _fault(request: candidate_service_pb2.StreamCandidatesRequest, last: int) -> str | None:
-    if len(request.candidates) > MOST_CANDIDATES:
-        return _too_many(request.candidates)
-    if request.batch_number != last + 1:
-        return f"batch {request.batch_number} after {last}: count up by 1, from 1"
-    return None
+async def _next(batches: asyncio.Queue[_Batch | str | None]) -> _Batch | str | None:
+    try:
+        return await asyncio.wait_for(batches.get(), IDLE_SECONDS)
+    except TimeoutError:
+        return f"no batch came for {IDLE_SECONDS:.0f} seconds: begin a new stream"
+
+
+def check_submitted(data: bytes) -> None:
+    """Look over a serialized SubmitCandidatesRequest; see `_check`."""
+    _check(data, candidate_service_pb2.SubmitCandidatesRequest.CANDIDATES_FIELD_NUMBER)
+
+
+def check_streamed(data: bytes) -> None:
+    """Look over a serialized StreamCandidatesRequest; see `_check`."""
+    _check(data, candidate_service_pb2.StreamCandidatesRequest.CANDIDATES_FIELD_NUMBER)
+
+
+def _check(data: bytes, candidates_field: int) -> None:
+    """Refuse a batch of too many candidates, or of those that would be many more objects.
+
+    Raises:
+        Refused: it is one, or no message at all.
+    """
+    count = 0
+    try:
+        for number, start, end in raw.fields(data):
+            if number == candidates_field:
+                count += 1
+                _check_count(count)
+                _check_fields(data, start, end)
+    except raw.NoMessage:
+        raise Refused("the request is no message of this method") from None
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_CANDIDATES:
+        raise Refused(f"too many candidates: send at most {MOST_CANDIDATES} in a batch")
+
+
+def _check_fields(data: bytes, start: int, end: int) -> None:
+    count = 0
+    for field, first, last in raw.fields(data, start, end):
+        count += 1
+        if field == candidate_pb2.Candidate.THRESHOLD_FIELD_NUMBER:
+            count += sum(1 for _ in raw.fields(data, first, last))
+        if count > _MOST_FIELDS:
+            raise Refused(f"a candidate of more than {_MOST_FIELDS} fields: no scan makes one")
+
+
+def _check_number(number: int, last: int) -> None:
+    if number != last + 1:
+        raise Refused(f"batch {number} after {last}: count up by 1, from 1")
 
 
 def _answer(number: int, results: _Results) -> candidate_service_pb2.StreamCandidatesResponse:
@@ -217,6 +273,8 @@ def _arrival(candidate: candidate_pb2.Candidate, seal: bytes | Record) -> Arriva
 
 
 def _result(candidate_id: bytes, outcome: str) -> candidate_service_pb2.CandidateResult:
+    if len(candidate_id) > vouchers.CANDIDATE_ID_BYTES:
+        candidate_id = b""  # an answer holds no more of a call than ids
     if outcome in _TAKEN:
         return candidate_service_pb2.CandidateResult(
             candidate_id=candidate_id, outcome=_TAKEN[outcome]

@@ -26,7 +26,7 @@ def fetch(address: str, key_folder: Path) -> dict[str, Any]:
         KeysRefused: the folder is not a party's.
         VerificationUnreachable, VerificationRefused: it did not answer, or said no.
     """
-    channel = grpc.secure_channel(address, keys.identity(key_folder).channel_credentials())
+    channel = keys.identity(key_folder).channel(address, "verification")
     try:
         reply = AuditServiceStub(channel).GetCheckpoint(
             audit_service_pb2.GetCheckpointRequest(), timeout=_DEADLINE_SECONDS

@@ -33,9 +33,7 @@ class Reviewer:
         self._address = address
         self._verifier = keys.verifier_private_key(key_folder)
         self._decider = keys.signing_key(key_folder / "decision.key")
-        self._channel = grpc.secure_channel(
-            address, keys.identity(key_folder).channel_credentials()
-        )
+        self._channel = keys.identity(key_folder).channel(address, "verification")
         self._service = ReviewServiceStub(self._channel)
 
     def list(
@@ -56,7 +54,7 @@ class Reviewer:
             except grpc.RpcError as error:
                 raise wrapped(error, self._address) from None
             yield from reply.items
-            if len(reply.items) < _PAGE:
+            if not reply.items:  # a page may be shorter than was asked for: it is cut by size
                 return
             after = reply.items[-1].sequence
 

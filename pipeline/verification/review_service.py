@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pipeline import vouchers
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
+from pipeline.rpc.pages import PAGE_BYTES, within
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     review_service_pb2,
@@ -25,6 +26,7 @@ from pipeline.rpc.tls import peer_name
 from pipeline.verdicts import CONFIRMED, Decision, is_signed, payload_digest, reviewer_id
 from pipeline.verification.decisions import AlreadyDecided, Case, Decisions
 from pipeline.verification.store import NotFound
+from pipeline.verification.writes import Writes
 
 _STATES: Final = {
     name.removeprefix("CANDIDATE_STATE_").lower(): value
@@ -38,9 +40,12 @@ _REFERENCE: Final = re.compile(r"[A-Za-z0-9./_-]{1,64}")
 class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
     """Shows released candidates to reviewers and keeps their decisions."""
 
-    def __init__(self, decisions: Decisions, reviewers: Mapping[str, Ed25519PublicKey]) -> None:
+    def __init__(
+        self, decisions: Decisions, writes: Writes, reviewers: Mapping[str, Ed25519PublicKey]
+    ) -> None:
         """Serve over `decisions`; `reviewers` has their keys by the name on the certificate."""
         self._decisions = decisions
+        self._writes = writes
         self._reviewers = reviewers
 
     async def ListCandidates(  # noqa: N802
@@ -57,9 +62,8 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
         cases, total = await asyncio.to_thread(
             self._decisions.page, request.after_sequence, size, state
         )
-        return review_service_pb2.ListCandidatesResponse(
-            items=[_item(case, own) for case in cases], total_count=total
-        )
+        items = within(PAGE_BYTES, (_item(case, own) for case in cases))
+        return review_service_pb2.ListCandidatesResponse(items=items, total_count=total)
 
     async def GetCandidate(  # noqa: N802
         self, request: review_service_pb2.GetCandidateRequest, context: Any
@@ -91,10 +95,9 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT, "the payload is not the one the decision names"
             )
         try:
-            future = await asyncio.to_thread(
+            case = await self._writes(
                 self._decisions.decide, subject, decision, request.payload, peer_name(context)
             )
-            case = await asyncio.wrap_future(future)
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except AlreadyDecided as error:
@@ -112,10 +115,9 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
             )
         own = reviewer_id(await self._key(context))
         try:
-            future = await asyncio.to_thread(
+            case = await self._writes(
                 self._decisions.explain, request.candidate_id, own, request.reference
             )
-            case = await asyncio.wrap_future(future)
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         return review_service_pb2.ExplainCandidateResponse(item=_item(case, own))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -20,8 +19,9 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
     verdict_service_pb2_grpc,
 )
+from pipeline.rpc.upkeep import Upkeep
+from pipeline.verification import candidate_service
 from pipeline.verification.audit_service import AuditService
-from pipeline.verification.candidate_service import CandidateService
 from pipeline.verification.database import StoreFault
 from pipeline.verification.decisions import Decisions
 from pipeline.verification.expiry import sweep
@@ -29,13 +29,13 @@ from pipeline.verification.orders import served
 from pipeline.verification.review_service import ReviewService
 from pipeline.verification.store import MOST_RETENTION_DAYS, Store, open_store
 from pipeline.verification.verdict_service import VerdictService
+from pipeline.verification.writes import Writes
 
-_MESSAGE_BYTES: Final = 8 * 1024 * 1024
+_MESSAGE_BYTES: Final = 4 * 1024 * 1024  # 1,000 candidates have 2.9 MB
 _SWEEP_SECONDS: Final = 6 * 3600
-_PATIENCE_SECONDS: Final = 30
+_MOST_BACKFILLS: Final = 4  # streams of one party at a time
+PATIENCE_SECONDS: Final = 30.0
 """How long the store may take for nothing at all before the service says it is not serving."""
-
-_log = logging.getLogger(__name__)
 
 _CANDIDATE: Final = "/sluis.verification.v1.CandidateService/"
 _AUDIT: Final = "/sluis.verification.v1.AuditService/"
@@ -55,6 +55,12 @@ ALLOWED: Final = {
     HEALTH_CHECK: frozenset({"emitter", "reviewer", "report_desk", "verification"}),
 }
 """Who may call what; everything else is denied."""
+
+LIMITS: Final = {
+    _CANDIDATE + "SubmitCandidates": candidate_service.check_submitted,
+    _CANDIDATE + "StreamCandidates": candidate_service.check_streamed,
+}
+"""What a request is held to before it is parsed."""
 
 
 class FaultInterceptor(grpc.aio.ServerInterceptor):
@@ -132,23 +138,29 @@ async def serve(
         closing.set()
 
     store = open_store(store_path, clock=clock, retention_days=retention_days)
-    sweeping = asyncio.create_task(_sweep_again_and_again(store))
+    writes = Writes()
+    sweeps = Upkeep("the sweep", lambda: sweep(store), _SWEEP_SECONDS)
+    sweeping = asyncio.create_task(sweeps.run())
     try:
         decisions = Decisions(store, verdict_key)
 
         def add(server: grpc.aio.Server) -> None:
             candidate_service_pb2_grpc.add_CandidateServiceServicer_to_server(
-                CandidateService(store, known, frozenset({verifier})), server
+                candidate_service.CandidateService(store, writes, known, frozenset({verifier})),
+                server,
             )
             review_service_pb2_grpc.add_ReviewServiceServicer_to_server(
-                ReviewService(decisions, reviewers), server
+                ReviewService(decisions, writes, reviewers), server
             )
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server(
                 AuditService(store, audit_key), server
             )
             verdict_service_pb2_grpc.add_VerdictServiceServicer_to_server(
-                VerdictService(decisions, closing), server
+                VerdictService(decisions, writes, closing), server
             )
+
+        async def is_healthy() -> bool:
+            return sweeps.is_well and await _is_writing(store, writes)
 
         await run(
             add,
@@ -159,27 +171,20 @@ async def serve(
             ready=ready,
             stop=stop_and_close,
             interceptors=[FaultInterceptor()],
-            is_healthy=lambda: _is_writing(store),
+            limits=LIMITS,
+            most_streams={_CANDIDATE + "StreamCandidates": _MOST_BACKFILLS},
+            is_healthy=is_healthy,
         )
     finally:
         sweeping.cancel()
+        writes.close()
         store.close()
 
 
-async def _is_writing(store: Store) -> bool:
+async def _is_writing(store: Store, writes: Writes) -> bool:
     """Whether a job, if only an empty one, goes through the writer and the database."""
     try:
-        future = await asyncio.to_thread(store.submit, lambda _transaction: None)
-        await asyncio.wait_for(asyncio.wrap_future(future), _PATIENCE_SECONDS)
+        await asyncio.wait_for(writes(store.submit, lambda _transaction: None), PATIENCE_SECONDS)
     except (StoreFault, TimeoutError):
         return False
     return True
-
-
-async def _sweep_again_and_again(store: Store) -> None:
-    while True:
-        try:
-            await asyncio.to_thread(sweep, store)
-        except StoreFault:
-            _log.warning("the sweep could not finish: the store does not answer")
-        await asyncio.sleep(_SWEEP_SECONDS)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 
+from pipeline.rpc.pages import PAGE_BYTES, within
 from pipeline.rpc.sluis.verification.v1 import (
     verdict_service_pb2,
     verdict_service_pb2_grpc,
@@ -16,6 +17,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 from pipeline.rpc.tls import peer_name
 from pipeline.verification.decisions import CLOSED, REPORTED, Decisions, OutOfTurn
 from pipeline.verification.store import NotFound
+from pipeline.verification.writes import Writes
 
 MOST_NOTE_CHARACTERS: Final = 500
 POLL_SECONDS: Final = 0.5
@@ -32,9 +34,10 @@ _STATES: Final = {
 class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
     """Serves verdicts to the report desk."""
 
-    def __init__(self, decisions: Decisions, closing: asyncio.Event) -> None:
+    def __init__(self, decisions: Decisions, writes: Writes, closing: asyncio.Event) -> None:
         """Serve over `decisions`; streams end when `closing` is set."""
         self._decisions = decisions
+        self._writes = writes
         self._closing = closing
 
     async def ListVerdicts(  # noqa: N802 - gRPC's name
@@ -48,7 +51,9 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
         verdicts, head = await asyncio.to_thread(
             self._decisions.verdicts, request.order_id, request.after_sequence, size
         )
-        return verdict_service_pb2.ListVerdictsResponse(verdicts=verdicts, head_sequence=head)
+        return verdict_service_pb2.ListVerdictsResponse(
+            verdicts=within(PAGE_BYTES, verdicts), head_sequence=head
+        )
 
     async def WatchVerdicts(  # noqa: N802
         self, request: verdict_service_pb2.WatchVerdictsRequest, context: Any
@@ -85,10 +90,9 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
                 f"most {MOST_NOTE_CHARACTERS} characters",
             )
         try:
-            future = await asyncio.to_thread(
+            recorded_at = await self._writes(
                 self._decisions.record, request.candidate_id, str(state), note, peer_name(context)
             )
-            recorded_at = await asyncio.wrap_future(future)
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except OutOfTurn as error:

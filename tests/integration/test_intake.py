@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import queue
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,14 +26,16 @@ from support import world as worlds
 from pipeline import keys, vouchers
 from pipeline.emit import Emitter
 from pipeline.errors import VerificationRefused, VerificationUnreachable
-from pipeline.rpc import server
+from pipeline.rpc import admission, server
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
     candidate_service_pb2,
     review_service_pb2,
+    verdict_service_pb2,
 )
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
-from pipeline.verification import service
+from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.verification import candidate_service, service, sqlite, writer
 from pipeline.verification.expiry import close_epoch
 from pipeline.verification.store import HELD, QUARANTINED, RELEASED, open_store
 from pipeline.vouchers import Policy
@@ -240,17 +245,135 @@ def test_an_oversize_call_is_refused_and_nothing_of_it_kept(world, where, addres
     request = candidate_service_pb2.SubmitCandidatesRequest
     many = [sealed("x", "1")] * 1_001
     long = copied(sealed("y", "2"))
-    long.direct.ciphertext = bytes(9 * 1024 * 1024)
+    long.direct.ciphertext = bytes(5 * 1024 * 1024)
+    bomb = copied(sealed("z", "3"))
+    bomb.threshold.shares.extend([candidate_pb2.Share()] * 100_000)
     before = everything(where)
     with stub(world, address) as intake:
         for candidates, code in (
             (many, grpc.StatusCode.INVALID_ARGUMENT),
+            ([candidate_pb2.Candidate()] * 1_000_000, grpc.StatusCode.INVALID_ARGUMENT),
+            ([bomb], grpc.StatusCode.INVALID_ARGUMENT),
             ([long], grpc.StatusCode.RESOURCE_EXHAUSTED),
         ):
             with pytest.raises(grpc.RpcError) as refused:
                 intake.SubmitCandidates(request(candidates=candidates), timeout=PATIENCE_SECONDS)
             assert refused.value.code() == code
     assert everything(where) == before
+
+
+def test_what_a_role_may_not_call_is_denied_before_it_is_read(world, tmp_path, monkeypatch):
+    """No object is made of a message whose sender may not send it, well formed or not."""
+    parsed = []
+    check = candidate_service.check_submitted
+    method = "/sluis.verification.v1.CandidateService/SubmitCandidates"
+
+    def noted(data):
+        parsed.append(len(data))
+        check(data)
+
+    monkeypatch.setitem(service.LIMITS, method, noted)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        for party, code in (
+            ("desk", grpc.StatusCode.PERMISSION_DENIED),
+            ("provider", grpc.StatusCode.INVALID_ARGUMENT),
+        ):
+            credentials = keys.identity(world.keys / party).channel_credentials()
+            with (
+                grpc.secure_channel(address, credentials) as channel,
+                pytest.raises(grpc.RpcError) as refused,
+            ):
+                channel.unary_unary(method)(b"\xff" * 100_000, timeout=PATIENCE_SECONDS)
+            assert refused.value.code() == code
+    assert parsed == [100_000]
+
+
+def test_a_party_has_only_so_many_calls_under_way(world, address):
+    """One more is refused, others are not, and one that ended makes room."""
+    from pipeline.desk.client import VerdictsClient
+
+    credentials = keys.identity(world.keys / "desk").channel_credentials()
+    with contextlib.ExitStack() as held:
+        channel = held.enter_context(grpc.secure_channel(address, credentials))
+        watch = VerdictServiceStub(channel).WatchVerdicts
+        request = verdict_service_pb2.WatchVerdictsRequest(order_id=b"o" * 16)
+        streams = [watch(request) for _ in range(admission.MOST_CALLS)]
+        for stream in streams:
+            next(stream)  # a heartbeat: it is under way
+        desk = VerdictsClient(address, world.keys / "desk")
+        held.callback(desk.close)
+        with pytest.raises(VerificationRefused, match="under way already"):
+            list(desk.list(b"o" * 16, 0))
+        with emitting(world, address) as emitter:
+            emitter.check()
+        streams[0].cancel()
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with contextlib.suppress(VerificationRefused):
+                assert list(desk.list(b"o" * 16, 0)) == []
+                break
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+
+def test_a_sweep_that_fails_is_tried_again_and_the_service_says_so(
+    world, where, sealed, monkeypatch, caplog
+):
+    """Whatever it failed of: not serving after three times in a row, and well again afterwards."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.1)
+    broken = threading.Event()
+    broken.set()
+
+    def fails(_store):
+        if broken.is_set():
+            raise ValueError("of holiday.jpg")
+
+    monkeypatch.setattr(service, "sweep", fails)
+    with worlds.verification(world, where) as address:
+        wait_until(lambda: not healthy(world, address))
+        broken.clear()
+        wait_until(lambda: healthy(world, address))
+    assert "the sweep has failed (ValueError), 3 times in a row" in caplog.text
+    assert "holiday" not in caplog.text
+
+
+def test_reads_and_health_do_not_wait_behind_a_writer_that_stands(
+    world, tmp_path, sealed, monkeypatch
+):
+    """With the file locked by another and every place for jobs taken, reviewers still read."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(service, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(writer, "_MOST_JOBS", 1)
+    monkeypatch.setattr(sqlite, "_PATIENCE_SECONDS", PATIENCE_SECONDS)
+    many = [sealed(f"c{n}", f"i{n}", at_once=True) for n in range(30)]
+    with (
+        worlds.verification(world, tmp_path / "store.sqlite3") as address,
+        stub(world, address) as intake,
+        closing(sqlite3.connect(tmp_path / "store.sqlite3", isolation_level=None)) as lock,
+    ):
+        wait_until(lambda: healthy(world, address))
+        lock.execute("BEGIN IMMEDIATE")
+        request = candidate_service_pb2.SubmitCandidatesRequest
+        sent = [
+            intake.SubmitCandidates.future(request(candidates=[one]), timeout=PATIENCE_SECONDS)
+            for one in many
+        ]
+        wait_until(lambda: not healthy(world, address))
+        with worlds.reviewer(world, address) as reviewer:
+            assert list(reviewer.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED)) == []
+        assert not any(one.done() for one in sent)
+        lock.execute("ROLLBACK")
+        assert [one.result().results[0].outcome for one in sent] == [ACCEPTED] * 30
+        wait_until(lambda: healthy(world, address))
+
+
+def wait_until(holds) -> None:
+    """Or fail."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 # --- streams ----------------------------------------------------------------------------------
@@ -330,11 +453,69 @@ def test_a_stream_that_breaks_off_loses_no_answer(world, where, address, sealed)
         assert [answer(r) for r in emitter.send([sealed("x", "1")])] == ["DUPLICATE"]
 
 
+def test_a_stream_that_brings_nothing_is_ended(world, address, sealed, monkeypatch):
+    """A stream is not kept open for a client that has gone silent; what it brought is kept."""
+    monkeypatch.setattr(candidate_service, "IDLE_SECONDS", 0.5)
+    todo: queue.Queue = queue.Queue()
+    with stub(world, address) as intake:
+        replies = intake.StreamCandidates(iter(todo.get, None), timeout=PATIENCE_SECONDS)
+        todo.put(batch(1, sealed("x", "1")))
+        assert next(replies).accepted_count == 1
+        with pytest.raises(grpc.RpcError) as ended:
+            next(replies)
+        todo.put(None)
+    assert ended.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "no batch came" in ended.value.details()
+
+
+def test_a_fifth_stream_of_one_party_is_refused(world, address, sealed):
+    """Backfills are few; each may hold batches in memory."""
+    todo: queue.Queue = queue.Queue()
+    with stub(world, address) as intake:
+        open_ones = []
+        for number in range(4):
+            own: queue.Queue = queue.Queue()
+            own.put(batch(1, sealed(f"x{number}", "1")))
+            replies = intake.StreamCandidates(iter(own.get, None), timeout=PATIENCE_SECONDS)
+            assert next(replies).accepted_count == 1
+            open_ones.append((own, replies))
+        with pytest.raises(grpc.RpcError) as refused:
+            next(intake.StreamCandidates(iter(todo.get, None), timeout=PATIENCE_SECONDS))
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        for own, _ in open_ones:
+            own.put(None)
+        todo.put(None)
+        assert all(list(replies) == [] for _, replies in open_ones)
+
+
+def test_an_answer_holds_no_more_of_a_call_than_ids(world, address, sealed):
+    """What has another length than an id does not come back, however long it was."""
+    long = copied(sealed("x", "1"))
+    long.candidate_id = bytes(3_000)
+    with emitting(world, address) as emitter:
+        first, second = emitter.send([long, sealed("y", "1")])
+    assert (answer(first), first.candidate_id) == ("MALFORMED", b"")
+    assert second.candidate_id == sealed("y", "1").candidate_id
+
+
 def test_only_an_emitter_may_stream(world, address, sealed):
     """The role is asked for streams as for calls."""
     with stub(world, address, "reviewer-1") as intake, pytest.raises(grpc.RpcError) as refused:
         list(intake.StreamCandidates(iter([batch(1, sealed("x", "1"))]), timeout=PATIENCE_SECONDS))
     assert refused.value.code() == grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_a_connection_that_does_not_shake_hands_is_closed(world, tmp_path, monkeypatch):
+    """It holds an open file of the service, and needs no certificate for that."""
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 0.5)
+    with worlds.verification(world, tmp_path / "store.sqlite3") as address:
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as silent:
+            received = b"nothing yet"
+            while received:  # the service may begin to speak; then it hangs up
+                received = silent.recv(4096)
+        with emitting(world, address) as emitter:
+            emitter.check()
 
 
 # --- health -----------------------------------------------------------------------------------

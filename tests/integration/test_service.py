@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -10,6 +12,7 @@ import pytest
 from support import world as worlds
 
 from pipeline import keys, vouchers
+from pipeline.desk.client import VaultClient, VerdictsClient
 from pipeline.emit import Emitter
 from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
 from pipeline.rpc import candidates
@@ -26,6 +29,9 @@ from pipeline.rpc.sluis.verification.v1 import (
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.verdicts import CONFIRMED, Subject, Verdict
+from pipeline.verification import checkpoints
+from pipeline.verification.review import Reviewer
 
 ACCEPTED = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
 DUPLICATE = candidate_service_pb2.SUBMIT_OUTCOME_DUPLICATE
@@ -229,6 +235,63 @@ def test_nobody_gets_in_without_a_certificate_of_this_authority(world, verificat
         channel.close()
 
 
+class Everything(grpc.GenericRpcHandler):
+    """Answers every call with an empty message, and remembers the methods it was called by."""
+
+    def __init__(self) -> None:
+        """Nobody has called."""
+        self.called: list[str] = []
+
+    def service(self, handler_call_details):
+        """Note the method and answer."""
+        self.called.append(handler_call_details.method)
+        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
+
+
+def test_a_party_that_is_not_the_service_gets_nothing_from_its_clients(world):
+    """The vault's certificate names the same hosts as verification's, and the other way round.
+
+    A vault that reviewers took for verification would get opened payloads without any verdict.
+    """
+    handler = Everything()
+    servers, address = [], {}
+    for party in ("vault", "verification"):
+        server = grpc.server(ThreadPoolExecutor(1), handlers=[handler])
+        credentials = keys.identity(world.keys / party).server_credentials()
+        address[party] = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+        server.start()
+        servers.append(server)
+
+    def clients(verification: str, vault: str):
+        emitter = Emitter(verification, world.keys / "provider")
+        reviewer = Reviewer(verification, world.keys / "reviewer-1")
+        verdicts = VerdictsClient(verification, world.keys / "desk")
+        identities = VaultClient(vault, world.keys / "desk")
+        verdict = Verdict(
+            subject=Subject(vouchers.Context(b"o" * 16, 0, 1, b"p" * 16), 20_600, b"c" * 16),
+            sequence=1, value=CONFIRMED, decided_at=0, decisions=(), payload=b"", signature=b"",
+        )  # fmt: skip
+        yield emitter, lambda: emitter.send([sealed(world, "a")])
+        yield reviewer, lambda: reviewer.get(b"c" * 16)
+        yield verdicts, lambda: list(verdicts.list(b"o" * 16, 0))
+        yield identities, lambda: identities.reidentify(verdict)
+
+    for client, ask in clients(address["vault"], address["verification"]):
+        with pytest.raises(VerificationUnreachable, match="party meant"):
+            ask()
+        client.close()
+    with pytest.raises(VerificationUnreachable):
+        checkpoints.fetch(address["vault"], world.keys / "provider")
+    assert handler.called == []
+    for client, ask in clients(address["verification"], address["vault"]):
+        with contextlib.suppress(VerificationRefused):  # an empty answer is not what was asked for
+            ask()
+        client.close()
+    assert len(handler.called) == 4
+    for server in servers:
+        server.stop(None)
+
+
 def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emitter, tmp_path):
     """Whoever lacks the verifier's private key learns nothing from a released candidate."""
     emitter.send([sealed(world, "a")])
@@ -239,7 +302,6 @@ def test_a_seal_for_another_reviewer_key_does_not_open(world, verification, emit
     with worlds.reviewer(world, verification) as right:
         (item,) = list(right.list(review_service_pb2.CANDIDATE_STATE_UNSPECIFIED))
     from pipeline.errors import SluisError
-    from pipeline.verification.review import Reviewer
 
     wrong = Reviewer(verification, mixed)
     with pytest.raises(SluisError, match="does not open"):

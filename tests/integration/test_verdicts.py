@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import grpc
 import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support import world as worlds
 
 from pipeline import identity, keys, verdict_file, vouchers
@@ -26,7 +28,7 @@ from pipeline.errors import (
     VerificationRefused,
     VerificationUnreachable,
 )
-from pipeline.rpc import candidates
+from pipeline.rpc import candidates, server
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
 from pipeline.rpc.sluis.vault.v1.reidentification_service_pb2_grpc import (
@@ -40,6 +42,7 @@ from pipeline.rpc.sluis.verification.v1 import (
 )
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.vault import service as vault_service
 from pipeline.vault.register import Register
 from pipeline.verdicts import CONFIRMED, REJECTED, Verdict, sign_decision, sign_verdict
 from pipeline.verification.review import Reviewer
@@ -103,6 +106,48 @@ def sealed(world: worlds.World, item: str, indicator: bytes = b"i", *, at_once: 
     return candidates.to_message(
         done.candidate_id, done.context, done.hit_day, done.verifier_key_id, done.seal
     )
+
+
+def test_a_vault_whose_sweep_fails_tries_again_and_says_so(world, tmp_path, monkeypatch):
+    """Else identities would outlive their retention, and nobody would hear of it."""
+    monkeypatch.setattr(server, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(vault_service, "_SWEEP_SECONDS", 0.1)
+
+    def status() -> int:
+        with keys.identity(world.keys / "desk").channel(address, "vault") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            return stub.Check(health_pb2.HealthCheckRequest(), timeout=30).status
+
+    with worlds.vault(world, tmp_path) as address:
+        in_the_way = tmp_path / "identities" / "x.unfinished"
+        in_the_way.mkdir()  # no file: the sweep cannot remove it
+        for wanted in (2, 1):  # NOT_SERVING, SERVING
+            until = time.monotonic() + 60
+            while status() != wanted:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            if wanted == 2:
+                in_the_way.rmdir()
+
+
+def test_pages_of_long_reasons_are_cut_by_size(world, tmp_path):
+    """Reasons as long as they may be: more bytes in a page than a client takes, none is left out."""
+    reason, count = "理" * 2_000, 400
+    with (
+        worlds.verification(world, tmp_path / "store.sqlite3") as address,
+        worlds.reviewer(world, address) as reviewer,
+    ):
+        ids = submit(world, address, *(sealed(world, f"{n}") for n in range(count)))
+        for candidate_id in ids:
+            reviewer.decide(candidate_id, REJECTED, reason)
+        desk = VerdictsClient(address, world.keys / "desk")
+        assert [one.sequence for one in desk.list(ORDER_ID, 0)] == list(range(1, count + 1))
+        listed = [
+            item.candidate.candidate_id
+            for item in reviewer.list(STATE.Value("CANDIDATE_STATE_REJECTED"))
+        ]
+        assert listed == ids
+        desk.close()
 
 
 def submit(world: worlds.World, address: str, *messages: candidate_pb2.Candidate) -> list[bytes]:

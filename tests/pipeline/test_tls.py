@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from pipeline.errors import KeysRefused
 from pipeline.rpc.tls import (
     CA_DAYS,
     LEAF_DAYS,
@@ -21,6 +22,7 @@ from pipeline.rpc.tls import (
     Issued,
     peer_name,
     peer_role,
+    role_name,
 )
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
@@ -104,6 +106,27 @@ def test_a_client_is_no_server_and_a_server_no_client(authority, client, server)
             policy(authority).build_server_verifier(subject).verify(client, [])
 
 
+def test_a_service_is_verified_by_its_role_and_by_no_other(authority, server):
+    """The name of a role stands on that role's certificates alone, whatever hosts they share."""
+    vault = certificate(authority.issue("vault", "vault", HOSTS))
+    for one, role, other in ((server, "verification", "vault"), (vault, "vault", "verification")):
+        verify = policy(authority).build_server_verifier(x509.DNSName(role_name(role)))
+        assert verify.verify(one, [])[0] == one
+        with pytest.raises(VerificationError):
+            policy(authority).build_server_verifier(x509.DNSName(role_name(other))).verify(one, [])
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["verification.sluis.internal", "Verification.Sluis.Internal.", "*.sluis.internal",
+     "sluis.internal"],
+)  # fmt: skip
+def test_no_host_may_bear_the_name_of_a_role(authority, host):
+    """Else whoever orders a certificate for the vault could have one for verification."""
+    with pytest.raises(KeysRefused, match="say a role"):
+        authority.issue("vault", "vault", ("localhost", host))
+
+
 def test_another_authority_vouches_for_nobody_here(client):
     """A certificate of another deployment is refused, though it bears the same names."""
     with pytest.raises(VerificationError):
@@ -166,7 +189,9 @@ def test_a_certificate_names_one_role(authority, role, name):
 def test_hosts_stand_as_what_they_are(server, client):
     """Names are DNS names, addresses are addresses, and a client has neither."""
     names = extension(server, x509.SubjectAlternativeName).value
-    assert names.get_values_for_type(x509.DNSName) == ["localhost", "verification.example.org"]
+    assert names.get_values_for_type(x509.DNSName) == [
+        "localhost", "verification.example.org", "verification.sluis.internal",
+    ]  # fmt: skip
     assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
     names = extension(client, x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == []

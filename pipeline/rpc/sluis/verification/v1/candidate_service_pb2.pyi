@@ -106,6 +106,7 @@ class CandidateResult(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     REJECT_REASON_FIELD_NUMBER: _builtins.int
     candidate_id: _builtins.bytes
+    """As sent; empty if it was longer than an id."""
     outcome: Global___SubmitOutcome.ValueType
     reject_reason: Global___RejectReason.ValueType
     """Set where the outcome is REJECTED."""

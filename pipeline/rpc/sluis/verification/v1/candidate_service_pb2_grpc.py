@@ -64,7 +64,8 @@ class CandidateServiceServicer:
         """The same for a backfill: batches in, an answer for each in the order they came. The service reads
         ahead of its answers by a few batches and no more, so a client may wait for every answer or for
         none. A batch that is too large, or whose number does not count up, ends the stream with
-        INVALID_ARGUMENT; what was answered before stays kept.
+        INVALID_ARGUMENT; what was answered before stays kept. So does one that brings no batch, or whose
+        answers are not read, for a minute. A party may have four streams under way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,8 @@ class CandidateServiceStub:
     """The same for a backfill: batches in, an answer for each in the order they came. The service reads
     ahead of its answers by a few batches and no more, so a client may wait for every answer or for
     none. A batch that is too large, or whose number does not count up, ends the stream with
-    INVALID_ARGUMENT; what was answered before stays kept.
+    INVALID_ARGUMENT; what was answered before stays kept. So does one that brings no batch, or whose
+    answers are not read, for a minute. A party may have four streams under way.
     """
 
 @_typing.type_check_only
@@ -59,7 +60,8 @@ class CandidateServiceAsyncStub(CandidateServiceStub):
     """The same for a backfill: batches in, an answer for each in the order they came. The service reads
     ahead of its answers by a few batches and no more, so a client may wait for every answer or for
     none. A batch that is too large, or whose number does not count up, ends the stream with
-    INVALID_ARGUMENT; what was answered before stays kept.
+    INVALID_ARGUMENT; what was answered before stays kept. So does one that brings no batch, or whose
+    answers are not read, for a minute. A party may have four streams under way.
     """
 
 class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,7 +87,8 @@ class CandidateServiceServicer(metaclass=_abc_1.ABCMeta):
         """The same for a backfill: batches in, an answer for each in the order they came. The service reads
         ahead of its answers by a few batches and no more, so a client may wait for every answer or for
         none. A batch that is too large, or whose number does not count up, ends the stream with
-        INVALID_ARGUMENT; what was answered before stays kept.
+        INVALID_ARGUMENT; what was answered before stays kept. So does one that brings no batch, or whose
+        answers are not read, for a minute. A party may have four streams under way.
         """
 
 def add_CandidateServiceServicer_to_server(servicer: CandidateServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -145,7 +145,9 @@ class ListCandidatesResponse(_message.Message):
     total_count: _builtins.int
     """All candidates of that state, whatever the page."""
     @_builtins.property
-    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewItem]: ...
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReviewItem]:
+        """Fewer than were asked for if they would be more than 2 MiB; none: there are no more."""
+
     def __init__(
         self,
         *,

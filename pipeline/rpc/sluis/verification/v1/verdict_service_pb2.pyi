@@ -75,7 +75,9 @@ class ListVerdictsResponse(_message.Message):
     head_sequence: _builtins.int
     """The order's last sequence; 0 if it has no verdict."""
     @_builtins.property
-    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_verdict_pb2.Verdict]: ...
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[_verdict_pb2.Verdict]:
+        """Fewer than were asked for if they would be more than 2 MiB: ask again, up to head_sequence."""
+
     def __init__(
         self,
         *,
