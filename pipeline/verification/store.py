@@ -384,12 +384,16 @@ class _Intake:
     ) -> bool:
         """Open a group, or open it again for its newcomers; False if it does not open."""
         messages = self._waiting(pair) if pair else []
+        tried: set[bytes] | None
         if len(messages) == 2:
             known = {*pair} if pair else set()
             messages += [one.message for one in newcomers if one.candidate_id not in known]
+            tried = None
         else:
             messages = self._group(tag)
-        opened = release(messages)
+            # Only a newcomer can open what was shut. A pair that is gone leaves all to be tried.
+            tried = None if pair else {one.candidate_id for one in newcomers}
+        opened = release(messages, tried)
         if opened is None:
             return False
         self._transaction.execute(

@@ -152,6 +152,35 @@ def test_a_late_hit_opens_again_with_the_pair_that_opened_first(where):
         assert len({one.group_ref for one in page}) == 1
 
 
+FORGED = 40
+"""Records whose pairs are more than anyone would try each time anew."""
+
+
+def forged(number: int) -> candidate_pb2.Candidate:
+    """A record of the honest hits' group, under an id that sorts first, on no line of it."""
+    made = candidate_pb2.Candidate()
+    made.CopyFrom(hits.sealed("x", "1"))
+    made.candidate_id = number.to_bytes(4, "big") + bytes(12)
+    for share in made.threshold.shares:
+        share.x = (1_000 + number).to_bytes(32, "big")
+        share.y = (7 * number + share.stream).to_bytes(32, "big")
+    return made
+
+
+@pytest.mark.parametrize("before", [0, 20, FORGED])
+def test_forged_records_keep_no_honest_pair_shut(where, before):
+    """However many there are, and however many of them came before the honest ones."""
+    junk = [forged(number) for number in range(1, FORGED + 1)]
+    honest = [hits.sealed("x", "1"), hits.sealed("y", "2")]
+    with closing(open_store(where, clock=lambda: NOW)) as store:
+        for batch in (junk[:before], honest[:1], junk[before:], honest[1:]):
+            store.add([hits.arrival(one) for one in batch]).result(PATIENCE_SECONDS)
+        found = hits.states(store)
+    assert found == {one.candidate_id: QUARANTINED for one in junk} | {
+        one.candidate_id: RELEASED for one in honest
+    }
+
+
 def test_a_record_of_another_context_under_the_same_tag_opens_nothing(where):
     """A tag commits to its order, epoch and policy: a record that names another is put aside."""
     foreign = hits.altered(hits.sealed("x", "1"), "ciphertext")
