@@ -14,6 +14,7 @@ from support.settings import SEEDED
 
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verification import sqlite
+from pipeline.verification.expiry import sweep
 from pipeline.verification.store import (
     ADDED,
     ALTERED,
@@ -123,6 +124,68 @@ def test_any_order_repetition_and_batching_gives_the_same_end(
     flat = [answer for batch in answers for answer in batch]
     assert flat.count(REPEATED) == len(repeats)
     assert set(flat) <= {ADDED, REPEATED, CONFLICT, ALTERED}
+
+
+RETENTION_DAYS = 30
+DATED = st.lists(
+    st.tuples(
+        st.integers(0, 40),  # days since the delivery before
+        st.lists(
+            st.tuples(st.sampled_from(UNITS), st.integers(0, 35)),  # a hit, and how old it is
+            min_size=1,
+            max_size=4,
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def over_time(where, days, *, sweeps: bool) -> dict:
+    """Deliver batches, each on its day, with a sweep before each or with none but the last."""
+    now = [hits.DAY]
+    with closing(
+        open_store(where, clock=lambda: now[0] * 86_400.0, retention_days=RETENTION_DAYS)
+    ) as store:
+        for day, batches in days:
+            now[0] = day
+            if sweeps:
+                sweep(store)
+            for batch in batches:
+                store.add([hits.arrival(one) for one in batch]).result(PATIENCE_SECONDS)
+        sweep(store)
+        return hits.end_state(store)
+
+
+@settings(SEEDED, max_examples=60)
+@given(dated=DATED, data=st.data())
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_end_does_not_depend_on_when_a_sweep_came(
+    kind, tmp_path_factory, postgres_server, dated, data
+):
+    """Property 11 under a clock that moves: order within a day, repeats, batches and sweeps."""
+
+    def place():
+        if kind == "postgresql":
+            return postgres_server.new_url()
+        return tmp_path_factory.mktemp("store") / "db"
+
+    today, seen, plain, mixed = hits.DAY, [], [], []
+    for days, deliveries in dated:
+        today += days
+        batch = []
+        for unit, age in deliveries:
+            if unit not in [known for known, _ in seen]:
+                content, indicator, account, at_once = unit
+                made = hits.sealed(content, indicator, account, at_once=at_once, day=today - age)
+                batch.append(made)
+                seen.append((unit, made))
+        repeats = data.draw(st.lists(st.sampled_from([made for _, made in seen]), max_size=3))
+        again = batch + repeats
+        shuffled = [again[n] for n in data.draw(st.permutations(range(len(again))))]
+        plain.append((today, [batch]))
+        mixed.append((today, [[one] for one in shuffled]))
+    assert over_time(place(), mixed, sweeps=True) == over_time(place(), plain, sweeps=False)
 
 
 def test_a_repeat_changes_not_even_the_audit(where):

@@ -192,7 +192,7 @@ def test_everything_is_there_after_a_restart(where):
         add(first, *[(n, b"%d" % n) for n in (3, 1, 2)])
         decide(first, 1, REJECTED)
         before = first.page(0, 10, None)
-    with closing(open_store(where)) as second:
+    with closing(open_store(where, clock=lambda: 1000.9)) as second:
         assert second.page(0, 10, None) == before
         assert second.get(cid(1)).state == REJECTED
         assert add(second, (3, b"again"), (4, b"4")) == [False, True]
