@@ -17,9 +17,14 @@ def sha256_file(path: Path) -> str:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a JSON file durably: after a crash it holds the old value or the new one."""
+    write_text(path, json.dumps(value, indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file durably: after a crash it holds the old text or the new one."""
     unfinished = path.with_name(path.name + ".new")
     with open(unfinished, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)

@@ -27,7 +27,7 @@ import hashlib
 import hmac
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,9 +44,6 @@ NONCE_BYTES: Final = 12
 COORDINATE_BYTES: Final = 32
 THRESHOLD_BYTES: Final = SEALED_BYTES + 16
 """Length of a threshold seal: a direct seal and GCM's tag."""
-
-_MOST_TRIES: Final = 256
-"""Pairs tried before a group of bad shares is given up."""
 
 
 class NotOpen(Exception):  # noqa: N818 - reads as the outcome it is
@@ -124,16 +121,24 @@ def seal(
     return Record(candidate_id, day, tag, unsealed.shares, unsealed.nonce, ciphertext)
 
 
-def open_group(policy: Policy, context: Context, records: Sequence[Record]) -> Opened:
+def open_group(
+    policy: Policy,
+    context: Context,
+    records: Sequence[Record],
+    newcomers: Collection[bytes] | None = None,
+) -> Opened:
     """Open every record of one group, if two of them differ in every stream. Needs no key.
 
-    A record with a wrong share or ciphertext is named as bad and stops no other; one good and one
-    bad record open nothing.
+    A record with a wrong share or ciphertext is named as bad and stops no other, however many come
+    first; one good and one bad record open nothing.
 
     Args:
         policy: of the order; only k = 2 is opened.
         context: of the order.
         records: of one tag.
+        newcomers: ids of records; only pairs with one of them are tried. All pairs of the others
+            have been tried before, so each arrival costs as many tries as the group has records.
+            None: every pair.
 
     Raises:
         NotOpen: no two records differ in every stream.
@@ -142,7 +147,7 @@ def open_group(policy: Policy, context: Context, records: Sequence[Record]) -> O
     """
     if policy.k != 2 or len({record.tag for record in records}) != 1:
         raise ValueError("open_group takes the records of one tag under a policy of k = 2")
-    lines, key, pair = _reconstruct(policy, context, records)
+    lines, key, pair = _reconstruct(policy, context, records, newcomers)
     inners: dict[bytes, bytes] = {}
     bad: list[bytes] = []
     for record in records:
@@ -183,12 +188,15 @@ def _open(
 
 
 def _reconstruct(
-    policy: Policy, context: Context, records: Sequence[Record]
+    policy: Policy,
+    context: Context,
+    records: Sequence[Record],
+    newcomers: Collection[bytes] | None,
 ) -> tuple[dict[str, tuple[int, int]], bytes, tuple[bytes, bytes]]:
     """Lines and key of the group, proven by its tag; and the ids of the pair that gave them."""
     streams = tuple(sorted(policy.streams))
-    tries = 0
-    for one, two in itertools.combinations(records, 2):
+    differ = False
+    for one, two in _pairs(records, newcomers):
         if _streams(one) != streams or _streams(two) != streams:
             continue
         if any(a.x == b.x for a, b in zip(one.shares, two.shares, strict=True)):
@@ -200,12 +208,24 @@ def _reconstruct(
         tag, key = _group(context, lines)
         if hmac.compare_digest(tag, one.tag):
             return lines, key, (one.candidate_id, two.candidate_id)
-        tries += 1
-        if tries == _MOST_TRIES:
-            break
-    if tries:
+        differ = True
+    if differ:
         raise Inconsistent("no pair of shares certifies the group's tag")
     raise NotOpen("no two hits differ in every stream")
+
+
+def _pairs(
+    records: Sequence[Record], newcomers: Collection[bytes] | None
+) -> Iterator[tuple[Record, Record]]:
+    """Each pair once; with newcomers only those that one of them is in."""
+    if newcomers is None:
+        yield from itertools.combinations(records, 2)
+        return
+    old = [record for record in records if record.candidate_id not in newcomers]
+    new = [record for record in records if record.candidate_id in newcomers]
+    for number, record in enumerate(new):
+        for other in (*old, *new[:number]):
+            yield other, record
 
 
 def _streams(record: Record) -> tuple[str, ...]:

@@ -53,25 +53,24 @@ def verification_close(
 
 @app.command("checkpoint")
 def verification_checkpoint(
-    file: Annotated[Path, typer.Argument(help="Where to keep it; an older one is replaced.")],
+    file: Annotated[Path, typer.Argument(help="Where to keep it, behind those before it.")],
     verification: Address,
     keys: ProviderKeys = Path("keys/provider"),
 ) -> None:
     """Fetch a signed checkpoint of the audit: the provider keeps it, to hold the audit against.
 
-    Take one regularly (after each scan, say), and keep it where the verification service cannot
-    write. One that is older than the file's is refused: then the audit has been cut.
+    Take one regularly (after each scan, say), and keep the file where the verification service
+    cannot write. One that cannot follow those in the file is refused: then the audit has been cut.
     """
-    from matchers.files import write_json
     from pipeline import keys as key_folders
     from pipeline.verification import checkpoints
 
     check_address(verification)
     trusted = key_folders.audit_public_key(keys)
-    before = checkpoints.check(_json(file), trusted) if file.exists() else None
+    before = checkpoints.read(file, trusted) if file.exists() else []
     statement = checkpoints.fetch(verification, keys)
     facts = checkpoints.follows(before, checkpoints.check(statement, trusted))
-    write_json(file, statement)
+    checkpoints.append(file, statement)
     out.print(f"{file}: checkpoint of {facts['links']:,} links, signed by {facts['signed_by']}")
 
 
@@ -81,8 +80,9 @@ def verification_audit(
     checkpoint: Annotated[
         Optional[list[Path]],
         typer.Option(
-            help="A checkpoint that the provider has kept; may be given several times. Without one "
-            "nobody can tell whether the whole audit was written anew.",
+            help="A file of checkpoints that the provider has kept, each of which is held against "
+            "the audit; may be given several times. Without one nobody can tell whether the whole "
+            "audit was written anew.",
             show_default=False,
         ),
     ] = None,
@@ -95,8 +95,9 @@ def verification_audit(
     from pipeline.verification import audit, checkpoints
 
     held = [
-        checkpoints.check(_json(file), key_folders.audit_public_key(keys))
+        facts
         for file in checkpoint or []
+        for facts in checkpoints.read(file, key_folders.audit_public_key(keys))
     ]
     with _opened(store) as kept, kept.read() as connection:
         links = audit.verify(connection, held)

@@ -82,7 +82,7 @@ def verify(transaction: Transaction, checkpoints: Sequence[Mapping[str, Any]] = 
     Raises:
         AuditBroken: naming the first link that is not what it was.
     """
-    expected = {int(one["links"]): bytes.fromhex(str(one["hash"])) for one in checkpoints}
+    expected = _heads(checkpoints)
     number, before = 0, FIRST
     read = -(2**62)  # from the very start: nothing may stand before the first link
     while True:
@@ -94,7 +94,7 @@ def verify(transaction: Transaction, checkpoints: Sequence[Mapping[str, Any]] = 
         for found, at, kind, facts, digest in rows:
             if found != number + 1:
                 raise AuditBroken(f"link {number + 1} is missing: {found} follows {number}")
-            if link(before, found, at, kind, facts) != digest:
+            if _link(before, found, at, kind, facts) != digest:
                 raise AuditBroken(f"link {found} was changed, or put in another's place")
             if expected.pop(found, digest) != digest:
                 raise AuditBroken(
@@ -111,6 +111,27 @@ def verify(transaction: Transaction, checkpoints: Sequence[Mapping[str, Any]] = 
             f"{max(expected, default=0)}: its end was cut off"
         )
     return number
+
+
+def _heads(checkpoints: Sequence[Mapping[str, Any]]) -> dict[int, bytes]:
+    """Number of links -> the hash that was signed for it."""
+    heads: dict[int, bytes] = {}
+    for one in checkpoints:
+        links, digest = int(one["links"]), bytes.fromhex(str(one["hash"]))
+        if heads.setdefault(links, digest) != digest:
+            raise AuditBroken(
+                f"the service has signed two different heads after {links} links: the chain was "
+                "written anew in between"
+            )
+    return heads
+
+
+def _link(before: bytes, number: int, at: int, kind: str, facts: str) -> bytes | None:
+    """The hash of a link as it was found; None of what no link can be: `append` never made it."""
+    try:
+        return link(before, number, at, kind, facts)
+    except (ValueError, OverflowError, TypeError, AttributeError):
+        return None
 
 
 def link(before: bytes, number: int, at: int, kind: str, facts: str) -> bytes:

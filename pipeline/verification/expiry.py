@@ -8,24 +8,20 @@ with and what reviewers opened is erased. Every act is counted in the audit.
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.errors import SluisError
-from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verification import audit
 from pipeline.verification.database import Transaction, marks
-from pipeline.verification.release import points
-from pipeline.verification.store import HELD, QUARANTINED, Store
+from pipeline.verification.erasure import WAITING, erase
+from pipeline.verification.store import Store
 
 _BATCH: Final = 500
 """Candidates in one transaction: those that arrive meanwhile wait for no more than this."""
-
-_WAITING: Final = (HELD, QUARANTINED)
 
 
 class NotServed(SluisError):  # noqa: N818 - reads as the outcome it is
@@ -66,7 +62,7 @@ def sweep(store: Store) -> Deleted:
         if not rows:
             break
         work = functools.partial(
-            _delete, ids=[one for (one,) in rows], before=today, now=store.now(), kind="sweep"
+            erase, ids=[one for (one,) in rows], before=today, now=store.now(), kind="sweep"
         )
         counts += store.submit(work).result()
     if counts:
@@ -107,86 +103,15 @@ def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
         with store.read() as connection:
             rows = connection.execute(
                 "SELECT candidate_id FROM candidate WHERE order_id = ? AND epoch = ? "
-                f"AND state IN ({marks(len(_WAITING))}) LIMIT ?",
-                (order_id, epoch, *_WAITING, _BATCH),
+                f"AND state IN ({marks(len(WAITING))}) LIMIT ?",
+                (order_id, epoch, *WAITING, _BATCH),
             ).fetchall()
         if not rows:
             break
         work = functools.partial(
-            _delete, ids=[one for (one,) in rows], before=None, now=store.now(), kind="epoch_erased"
+            erase, ids=[one for (one,) in rows], before=None, now=store.now(), kind="epoch_erased"
         )
         counts += store.submit(work).result()
     if counts:
         store.purge()
     return Deleted(**counts)
-
-
-def _delete(
-    transaction: Transaction, *, ids: Sequence[bytes], before: int | None, now: int, kind: str
-) -> Counter[str]:
-    """Delete those that wait and erase the others, unless things have changed since.
-
-    Args:
-        transaction: the writer's.
-        ids: chosen before, by a reader.
-        before: the day before which retention must have ended; None: whatever waits, and no other.
-        now: for the audit.
-        kind: of the act.
-    """
-    due, values = (
-        ("state IN (?, ?)", _WAITING) if before is None else ("delete_after < ?", (before,))
-    )
-    rows = transaction.execute(
-        "SELECT candidate_id, state, group_tag, released FROM candidate "
-        f"WHERE candidate_id IN ({marks(len(ids))}) AND {due}",
-        (*ids, *values),
-    ).fetchall()
-    waiting = [row[0] for row in rows if row[1] in _WAITING]
-    old = [(row[0], row[3]) for row in rows if row[1] not in _WAITING]
-    if waiting:
-        transaction.execute(
-            f"DELETE FROM candidate WHERE candidate_id IN ({marks(len(waiting))})", waiting
-        )
-    for candidate_id, message in old:
-        transaction.execute(
-            "UPDATE candidate SET waiting = NULL, released = ?, delete_after = NULL "
-            "WHERE candidate_id = ?",
-            (_without_seal(message), candidate_id),
-        )
-        transaction.execute("DELETE FROM opened WHERE candidate_id = ?", (candidate_id,))
-    for tag in sorted({row[2] for row in rows if row[2] is not None}):
-        _keep_shares_of_the_rest(transaction, tag)
-    counts = Counter(row[1] for row in rows if row[1] in _WAITING)
-    if old:
-        counts["erased"] = len(old)
-    gone = sorted([*waiting, *(candidate_id for candidate_id, _ in old)])
-    if gone:
-        digest = hashlib.sha256(b"".join(gone)).hexdigest()
-        audit.append(transaction, kind, {**counts, "ids_sha256": digest}, now)
-    return counts
-
-
-def _keep_shares_of_the_rest(transaction: Transaction, tag: bytes) -> None:
-    """A group's points are those of the candidates that are still there."""
-    rest = transaction.execute(
-        "SELECT waiting FROM candidate WHERE group_tag = ? AND waiting IS NOT NULL", (tag,)
-    ).fetchall()
-    transaction.execute("DELETE FROM share WHERE group_tag = ?", (tag,))
-    kept = _rows(tag, [message for (message,) in rest])
-    if kept:
-        transaction.executemany("INSERT INTO share VALUES (?, ?, ?, ?)", kept)
-
-
-def _rows(tag: bytes, messages: Iterable[bytes]) -> list[tuple[bytes, str, bytes, bytes]]:
-    found = {
-        (tag, *point)
-        for message in messages
-        for point in points(candidate_pb2.Candidate.FromString(message))
-    }
-    return sorted(found)
-
-
-def _without_seal(message: bytes) -> bytes:
-    candidate = candidate_pb2.Candidate.FromString(message)
-    candidate.ClearField("direct")
-    return candidate.SerializeToString()

@@ -6,7 +6,7 @@ themselves, and nothing else does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline.rpc import candidates
@@ -30,11 +30,14 @@ class Released:
     pair: tuple[bytes, bytes]
 
 
-def release(messages: Sequence[bytes]) -> Released | None:
+def release(
+    messages: Sequence[bytes], newcomers: Collection[bytes] | None = None
+) -> Released | None:
     """Open a group if it can be opened. The outcome does not depend on the messages' order.
 
     Args:
         messages: every kept candidate of one group, serialized, as it arrived.
+        newcomers: ids of those that have not been tried with the others yet; None: all.
 
     Returns:
         None while no two hits differ in every stream, or no pair certifies the group.
@@ -48,7 +51,7 @@ def release(messages: Sequence[bytes]) -> Released | None:
             for one, its in zip(parsed, contexts, strict=True)
             if its == context
         ]
-        opened = _open(context, [seal for seal in seals if isinstance(seal, Record)])
+        opened = _open(context, [seal for seal in seals if isinstance(seal, Record)], newcomers)
         if opened is None:
             continue
         for one in parsed:
@@ -66,11 +69,13 @@ def release(messages: Sequence[bytes]) -> Released | None:
     return None
 
 
-def _open(context: Context, records: Sequence[Record]) -> Opened | None:
+def _open(
+    context: Context, records: Sequence[Record], newcomers: Collection[bytes] | None
+) -> Opened | None:
     """Open under whichever two streams certify the tag: the policy's id is bound into it."""
     for streams in dict.fromkeys(tuple(s.stream for s in one.shares) for one in records):
         try:
-            return open_group(Policy(k=2, streams=streams), context, records)
+            return open_group(Policy(k=2, streams=streams), context, records, newcomers)
         except (NotOpen, Inconsistent):
             continue
     return None

@@ -71,6 +71,29 @@ class SqliteDatabase:
             return SqliteConnection(self.name, _open(self._path))
 
 
+class SqliteRows:
+    """What a statement gave: SQLite goes on reading, and may fail, while rows are fetched."""
+
+    def __init__(self, name: str, cursor: sqlite3.Cursor) -> None:
+        self._name = name
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        """See `Rows`."""
+        return self._cursor.rowcount
+
+    def fetchone(self) -> Any:
+        """See `Rows`."""
+        with _wrapped(self._name):
+            return self._cursor.fetchone()
+
+    def fetchall(self) -> list[Any]:
+        """See `Rows`."""
+        with _wrapped(self._name):
+            return self._cursor.fetchall()
+
+
 class SqliteConnection:
     """A connection to the file; see `Connection`."""
 
@@ -86,7 +109,7 @@ class SqliteConnection:
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Rows:
         """See `Transaction`."""
         with _wrapped(self._name):
-            return self._connection.execute(statement, values)
+            return SqliteRows(self._name, self._connection.execute(statement, values))
 
     def executemany(self, statement: str, rows: Iterable[Sequence[Any]], /) -> None:
         """See `Transaction`."""

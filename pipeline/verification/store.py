@@ -31,13 +31,13 @@ from pipeline.verification.database import (
     Transaction,
     marks,
 )
+from pipeline.verification.erasure import WAITING, due, erase
 from pipeline.verification.postgres import SCHEMES, PostgresDatabase
 from pipeline.verification.release import contested, release
 from pipeline.verification.sqlite import SqliteDatabase
 from pipeline.verification.writer import Writer
 
-HELD, QUARANTINED = "held", "quarantined"
-"""States of a candidate that waits; those of one that is released follow from decisions."""
+HELD, QUARANTINED = WAITING
 
 ADDED, REPEATED = "added", "repeated"
 CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
@@ -269,6 +269,7 @@ class _Intake:
 
     def add(self, arrivals: Sequence[Arrival]) -> list[str]:
         """Keep what is new, settle the groups it belongs to, say what became of each."""
+        self._erase_what_is_due(arrivals)
         filled = _seals(self._transaction, [one.candidate_id for one in arrivals])
         closed = closed_epochs(self._transaction)
         outcomes = []
@@ -284,7 +285,7 @@ class _Intake:
             if (one.order_id, one.epoch) in closed:
                 outcomes.append(CLOSED)
                 continue
-            if one.group_tag and one.hit_day + self._retention_days < self._today:
+            if self._is_expired(one):
                 outcomes.append(EXPIRED)
                 continue
             if seals:
@@ -311,6 +312,19 @@ class _Intake:
         ]
         self._note(arrivals, outcomes)
         return outcomes
+
+    def _is_expired(self, one: Arrival) -> bool:
+        return bool(one.group_tag) and one.hit_day + self._retention_days < self._today
+
+    def _erase_what_is_due(self, arrivals: Sequence[Arrival]) -> None:
+        """Of what newcomers meet: a hit past its retention is no second hit."""
+        new = [one for one in arrivals if not self._is_expired(one)]
+        if not new:
+            return
+        tags = sorted({one.group_tag for one in new if one.group_tag})
+        ids = due(self._transaction, [one.candidate_id for one in new], tags, self._today)
+        if ids:
+            erase(self._transaction, ids=ids, before=self._today, now=self._now, kind="sweep")
 
     def _row(self, one: Arrival) -> tuple[Any, ...]:
         known = (one.candidate_id, one.order_id, one.epoch, self._now)
@@ -384,12 +398,15 @@ class _Intake:
     ) -> bool:
         """Open a group, or open it again for its newcomers; False if it does not open."""
         messages = self._waiting(pair) if pair else []
+        tried: set[bytes] | None
         if len(messages) == 2:
             known = {*pair} if pair else set()
             messages += [one.message for one in newcomers if one.candidate_id not in known]
+            tried = None
         else:
             messages = self._group(tag)
-        opened = release(messages)
+            tried = {one.candidate_id for one in newcomers}  # the others do not open each other
+        opened = release(messages, tried)
         if opened is None:
             return False
         self._transaction.execute(
@@ -467,12 +484,16 @@ def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozen
     if not ids:
         return {}
     found = transaction.execute(
-        "SELECT candidate_id, group_tag IS NOT NULL, released IS NOT NULL FROM candidate "
-        f"WHERE candidate_id IN ({marks(len(ids))})",
+        "SELECT candidate_id, waiting IS NOT NULL, released IS NOT NULL, delete_after IS NULL "
+        f"FROM candidate WHERE candidate_id IN ({marks(len(ids))})",
         ids,
     ).fetchall()
     kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
-    return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
+    # A closed file is not opened again: of what is erased, every seal is known.
+    return {
+        candidate_id: _WAITS | _DIRECT if is_erased else kinds[waits, is_direct]
+        for candidate_id, waits, is_direct, is_erased in found
+    }
 
 
 def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:

@@ -15,6 +15,7 @@ from support import world as worlds
 
 from pipeline import order, vouchers
 from pipeline.emit import Emitter
+from pipeline.verification import audit
 from pipeline.verification.store import open_store
 
 RETENTION_DAYS = 30
@@ -168,6 +169,40 @@ def test_an_audit_is_held_against_the_checkpoint_that_the_provider_fetched(
         assert shorter.status == 5
         assert "cut off" in shorter.err
         assert Path("kept.json").read_text() == before
+
+
+def test_a_history_written_anew_is_found_by_the_checkpoints_before_the_last(
+    sluis, deployed, tmp_path
+):
+    """The routine keeps every checkpoint: a later one that was signed over a new history hides none."""
+    where = tmp_path / "store.sqlite3"
+    today = vouchers.day_number(worlds.real_now().date())
+
+    def session(content: str) -> None:
+        with worlds.verification(
+            deployed, where, orders=[order.load(Path("order.yaml"))], clock=lambda: today * 86_400.0
+        ) as address:
+            emitter = Emitter(address, deployed.keys / "provider")
+            emitter.send([seal(deployed, content, "1", today)])
+            emitter.close()
+            done = sluis("verification", "checkpoint", "kept.jsonl", "--verification", address)
+            assert done.status == 0, done.err
+
+    session("x")
+    with closing(sqlite3.connect(where)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_stands")
+        rows = connection.execute("SELECT number, at, kind, facts FROM audit").fetchall()
+        before = audit.FIRST
+        for number, at, kind, facts in rows:
+            forged = facts.replace('"added":1', '"added":0')
+            before = audit.link(before, number, at, kind, forged)
+            connection.execute(
+                "UPDATE audit SET facts = ?, hash = ? WHERE number = ?", (forged, before, number)
+            )
+    session("z")
+    broken = sluis("verification", "audit", "--store", where, "--checkpoint", "kept.jsonl")
+    assert broken.status == 5
+    assert "link 1 is not the one" in broken.err
 
 
 @pytest.mark.parametrize("command", ["sweep", "audit"])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from support import hits
 from support.settings import SEEDED
 
+from matchers.files import write_json
 from pipeline.signed import StatementRefused
 from pipeline.verification import audit, checkpoints
 from pipeline.verification.audit import AuditBroken
@@ -182,9 +183,34 @@ def test_a_checkpoint_that_goes_back_is_refused(store):
     """Fetching one finds a chain that was cut, before anybody runs the audit."""
     late = checkpoint(store)
     early = late | {"links": LINKS - 1}
-    assert checkpoints.follows(early, late) == late
-    assert checkpoints.follows(late, late) == late
-    assert checkpoints.follows(None, late) == late
+    assert checkpoints.follows([early, late], late) == late
+    assert checkpoints.follows([], late) == late
     for wrong in (early, late | {"hash": "00" * 32}):
         with pytest.raises(AuditBroken, match="cut off"):
-            checkpoints.follows(late, wrong)
+            checkpoints.follows([early, late], wrong)
+
+
+def test_two_heads_of_one_length_are_found_in_either_order(store):
+    """A service that has signed two histories has written one of them anew."""
+    held = checkpoint(store)
+    other = held | {"hash": "00" * 32}
+    for both in ((held, other), (other, held)):
+        with pytest.raises(AuditBroken, match=f"two different heads after {LINKS} links"):
+            verify(store, *both)
+
+
+def test_checkpoints_are_kept_one_behind_another(store, tmp_path):
+    """Also behind one of an earlier version, which stood alone and indented; none is lost."""
+    file = tmp_path / "kept.json"
+    with store.read() as connection:
+        first, second = (audit.checkpoint(connection, KEY, at) for at in (1, 2))
+    write_json(file, first)
+    checkpoints.append(file, second)
+    checkpoints.append(file, first)
+    found = checkpoints.read(file, KEY.public_key())
+    assert [one["at"] for one in found] == [1, 2, 1]
+    for wrong in ("{", json.dumps(first | {"links": 5})):
+        damaged = tmp_path / "damaged.json"
+        damaged.write_text(file.read_text() + wrong)
+        with pytest.raises(StatementRefused):
+            checkpoints.read(damaged, KEY.public_key())

@@ -14,6 +14,7 @@ from support.settings import SEEDED
 
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verification import sqlite
+from pipeline.verification.expiry import sweep
 from pipeline.verification.store import (
     ADDED,
     ALTERED,
@@ -125,6 +126,68 @@ def test_any_order_repetition_and_batching_gives_the_same_end(
     assert set(flat) <= {ADDED, REPEATED, CONFLICT, ALTERED}
 
 
+RETENTION_DAYS = 30
+DATED = st.lists(
+    st.tuples(
+        st.integers(0, 40),  # days since the delivery before
+        st.lists(
+            st.tuples(st.sampled_from(UNITS), st.integers(0, 35)),  # a hit, and how old it is
+            min_size=1,
+            max_size=4,
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def over_time(where, days, *, sweeps: bool) -> dict:
+    """Deliver batches, each on its day, with a sweep before each or with none but the last."""
+    now = [hits.DAY]
+    with closing(
+        open_store(where, clock=lambda: now[0] * 86_400.0, retention_days=RETENTION_DAYS)
+    ) as store:
+        for day, batches in days:
+            now[0] = day
+            if sweeps:
+                sweep(store)
+            for batch in batches:
+                store.add([hits.arrival(one) for one in batch]).result(PATIENCE_SECONDS)
+        sweep(store)
+        return hits.end_state(store)
+
+
+@settings(SEEDED, max_examples=60)
+@given(dated=DATED, data=st.data())
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_the_end_does_not_depend_on_when_a_sweep_came(
+    kind, tmp_path_factory, postgres_server, dated, data
+):
+    """Property 11 under a clock that moves: order within a day, repeats, batches and sweeps."""
+
+    def place():
+        if kind == "postgresql":
+            return postgres_server.new_url()
+        return tmp_path_factory.mktemp("store") / "db"
+
+    today, seen, plain, mixed = hits.DAY, [], [], []
+    for days, deliveries in dated:
+        today += days
+        batch = []
+        for unit, age in deliveries:
+            if unit not in [known for known, _ in seen]:
+                content, indicator, account, at_once = unit
+                made = hits.sealed(content, indicator, account, at_once=at_once, day=today - age)
+                batch.append(made)
+                seen.append((unit, made))
+        repeats = data.draw(st.lists(st.sampled_from([made for _, made in seen]), max_size=3))
+        again = batch + repeats
+        shuffled = [again[n] for n in data.draw(st.permutations(range(len(again))))]
+        plain.append((today, [batch]))
+        mixed.append((today, [[one] for one in shuffled]))
+    assert over_time(place(), mixed, sweeps=True) == over_time(place(), plain, sweeps=False)
+
+
 def test_a_repeat_changes_not_even_the_audit(where):
     """Nothing at all is written for what is already there."""
     batch = [hits.arrival(hits.sealed(c, i)) for c, i in ("x1", "y2", "x2")]
@@ -150,6 +213,35 @@ def test_a_late_hit_opens_again_with_the_pair_that_opened_first(where):
         assert total == 72
         assert [one.sequence for one in page] == list(range(1, 73))
         assert len({one.group_ref for one in page}) == 1
+
+
+FORGED = 40
+"""Records whose pairs are more than anyone would try each time anew."""
+
+
+def forged(number: int) -> candidate_pb2.Candidate:
+    """A record of the honest hits' group, under an id that sorts first, on no line of it."""
+    made = candidate_pb2.Candidate()
+    made.CopyFrom(hits.sealed("x", "1"))
+    made.candidate_id = number.to_bytes(4, "big") + bytes(12)
+    for share in made.threshold.shares:
+        share.x = (1_000 + number).to_bytes(32, "big")
+        share.y = (7 * number + share.stream).to_bytes(32, "big")
+    return made
+
+
+@pytest.mark.parametrize("before", [0, 20, FORGED])
+def test_forged_records_keep_no_honest_pair_shut(where, before):
+    """However many there are, and however many of them came before the honest ones."""
+    junk = [forged(number) for number in range(1, FORGED + 1)]
+    honest = [hits.sealed("x", "1"), hits.sealed("y", "2")]
+    with closing(open_store(where, clock=lambda: NOW)) as store:
+        for batch in (junk[:before], honest[:1], junk[before:], honest[1:]):
+            store.add([hits.arrival(one) for one in batch]).result(PATIENCE_SECONDS)
+        found = hits.states(store)
+    assert found == {one.candidate_id: QUARANTINED for one in junk} | {
+        one.candidate_id: RELEASED for one in honest
+    }
 
 
 def test_a_record_of_another_context_under_the_same_tag_opens_nothing(where):

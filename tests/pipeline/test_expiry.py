@@ -95,6 +95,36 @@ def test_an_expired_hit_helps_no_later_one(store, clock):
     assert hits.states(store) == {late.candidate_id: HELD}
 
 
+def test_a_hit_past_its_retention_is_no_second_one_however_late_the_sweep(store, clock):
+    """The intake itself erases what is due of a group before a newcomer meets it."""
+    add(store, hits.sealed("x", "1"))
+    clock.day += RETENTION_DAYS + 1
+    late = hits.sealed("y", "2", day=clock.day)
+    assert add(store, late) == [ADDED]
+    assert hits.states(store) == {late.candidate_id: HELD}
+    assert [fact["held"] for fact in acts(store, "sweep")] == [1]
+    assert sweep(store) == Deleted()
+
+
+def test_a_notice_that_comes_after_the_retention_begins_anew(store, clock):
+    """The hit that waited is gone by then, swept or not; nothing of it is left with the notice."""
+    add(store, hits.sealed("x", "1"))
+    clock.day += RETENTION_DAYS + 1
+    notice = hits.sealed("x", "1", at_once=True)
+    assert add(store, notice) == [ADDED]
+    assert hits.states(store) == {notice.candidate_id: RELEASED}
+    assert not hits.end_state(store)["shares"]
+
+
+def test_no_seal_is_kept_of_what_is_erased(store, clock):
+    """A hit on new material under the id of a closed file is known, and counts for nothing."""
+    add(store, hits.sealed("x", "1", at_once=True))
+    clock.day += RETENTION_DAYS + 1
+    sweep(store)
+    assert add(store, hits.sealed("x", "1", day=clock.day)) == [REPEATED]
+    assert not hits.end_state(store)["shares"]
+
+
 def test_shares_of_those_that_stay_are_kept(store, clock):
     """Two hits may share a point: it stays as long as one of them does."""
     add(store, hits.sealed("x", "1"))

@@ -192,7 +192,7 @@ def test_everything_is_there_after_a_restart(where):
         add(first, *[(n, b"%d" % n) for n in (3, 1, 2)])
         decide(first, 1, REJECTED)
         before = first.page(0, 10, None)
-    with closing(open_store(where)) as second:
+    with closing(open_store(where, clock=lambda: 1000.9)) as second:
         assert second.page(0, 10, None) == before
         assert second.get(cid(1)).state == REJECTED
         assert add(second, (3, b"again"), (4, b"4")) == [False, True]
@@ -247,6 +247,24 @@ def test_a_file_that_is_no_database_is_refused(path, content):
     path.write_bytes(content)
     assert str(path) in refusal(path)
     assert path.read_bytes() == content
+
+
+def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
+    """Also where it shows only while rows are fetched; no error of the driver's own comes out."""
+    with closing(open_store(path)) as store:
+        add(store, *[(n, bytes(3_000)) for n in range(200)])
+    content = bytearray(path.read_bytes())
+    for offset in range(20 * 4_096, len(content), 9 * 4_096):
+        content[offset : offset + 64] = b"\xff" * 64
+    path.write_bytes(content)
+    with closing(open_store(path)) as store:
+        for ask in (lambda: store.page(0, 1_000, None), lambda: contents(store)):
+            with pytest.raises(StoreFault, match="malformed"):
+                ask()
+        with store.read() as connection:
+            rows = connection.execute("SELECT sequence, released FROM candidate ORDER BY sequence")
+            with pytest.raises(StoreFault, match="malformed"):
+                list(iter(rows.fetchone, None))
 
 
 @pytest.mark.parametrize("version", [2, 99, -1])

@@ -161,6 +161,26 @@ def test_a_flipped_bit_makes_that_record_bad_and_the_others_open(what, place, bi
             opened(bad, good[1])
 
 
+@settings(SEEDED, max_examples=60)
+@given(hits=HITS, data=st.data())
+def test_pairs_with_newcomers_find_all_that_every_pair_finds(hits, data):
+    """As long as what was there before had not opened by itself."""
+    cut = data.draw(st.integers(0, len(hits)))
+    records = [sealed(bytes([c]), bytes([i])) for c, i in hits]
+    pairs = itertools.combinations(hits[:cut], 2)
+    if any(a[0] != b[0] and a[1] != b[1] for a, b in pairs):
+        return
+    newcomers = {record.candidate_id for record in records[cut:]}
+
+    def outcome(*which) -> set[bytes] | None:
+        try:
+            return set(threshold.open_group(POLICY, CONTEXT, records, *which).inners)
+        except NotOpen:
+            return None
+
+    assert outcome(newcomers) == outcome()
+
+
 def test_an_opened_group_reveals_nothing_without_the_verifiers_key():
     """Escrow and mathematics give a direct seal, which still needs the reviewers' key."""
     one, two = sealed(b"1", b"1"), sealed(b"2", b"2")
