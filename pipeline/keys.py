@@ -3,9 +3,9 @@
     KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
     KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
     KEYS/provider/       tls, token.key, receipt.key, verifier.pub, verdict.pub, audit.pub,
-                         centre/*.pub, epochs/ (see epoch_keys.py)
+                         centre/*.pub, reviewers/*.pub, epochs/ (see epoch_keys.py)
     KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
-    KEYS/desk/           tls, verdict.pub         the provider's report desk
+    KEYS/desk/           tls, verdict.pub, reviewers/*.pub    the provider's report desk
     KEYS/verification/   tls, verdict.key, audit.key, receipt.pub, verifier.pub, reviewers/*.pub
     KEYS/reviewer-N/     tls, verifier.key, decision.key
 
@@ -214,6 +214,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     key_files.write(provider / "audit.pub", _public_pem(audit.public_key()))
     trusted = _party(provider / "centre")
     key_files.write(trusted / "signing.pub", _public_pem(centre.public_key()))
+    _write_reviewers(provider, deciders)
 
     vault = _party(folder / "vault")
     _write_tls(vault, authority, authority.issue("vault", "vault", hosts))
@@ -224,6 +225,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     desk = _party(folder / "desk")
     _write_tls(desk, authority, authority.issue("report_desk", "desk"))
     key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
+    _write_reviewers(desk, deciders)
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
@@ -331,6 +333,15 @@ def reviewer_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
 def by_reviewer_id(reviewers: Mapping[str, Ed25519PublicKey]) -> dict[str, Ed25519PublicKey]:
     """The same keys by the pseudonymous id that stands in a decision."""
     return {verdicts.reviewer_id(key): key for key in reviewers.values()}
+
+
+def signers(folder: Path) -> verdicts.Signers:
+    """Whose signatures a verdict needs: FOLDER/verdict.pub and FOLDER/reviewers/*.pub.
+
+    Raises:
+        KeysRefused: as `verdict_public_key` and `reviewer_keys`.
+    """
+    return verdicts.Signers(verdict_public_key(folder), by_reviewer_id(reviewer_keys(folder)))
 
 
 def verifier_public_key(folder: Path) -> X25519PublicKey:

@@ -473,9 +473,9 @@ def load_suppressed(config: ScanConfig) -> frozenset[bytes]:
     """
     if not config.suppress:
         return frozenset()
-    key = keys.verdict_public_key(config.key_folder)
+    signers = keys.signers(config.key_folder)
     reference = vouchers.order_id(config.order.reference)
-    return verdict_file.rejected_pairs(config.suppress, key, reference)
+    return verdict_file.rejected_pairs(config.suppress, signers, reference)
 
 
 _lock = threading.Lock()

@@ -1,7 +1,7 @@
-"""Verdicts in a file of the provider's: one JSON object a line, each signed by verification.
+"""Verdicts in a file of the provider's: one JSON object a line, signed by service and reviewers.
 
 The report desk appends what it fetches and goes on from the last line; the scan reads the
-rejections out of it. A line that was altered does not hold its signature and is refused; a line may
+rejections out of it. A line that was altered does not hold its signatures and is refused; one may
 be taken out, which ends what it stands for (docs/review.md).
 """
 
@@ -11,14 +11,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf import json_format
 
 from pipeline.errors import SluisError
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
-from pipeline.verdicts import REJECTED, Verdict, VerdictRefused, check_signature
+from pipeline.verdicts import REJECTED, Signers, Verdict, VerdictRefused, check
 
 
 class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
@@ -27,15 +26,15 @@ class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
     exit_status = 2
 
 
-def read(path: Path, key: Ed25519PublicKey) -> list[Verdict]:
+def read(path: Path, signers: Signers) -> list[Verdict]:
     """Every verdict of a file, in its order.
 
     Args:
         path: the file.
-        key: the verification service's.
+        signers: the verification service's key, and the reviewers'.
 
     Raises:
-        VerdictFileRefused: absent, damaged, or a line is not signed by verification.
+        VerdictFileRefused: absent, damaged, or a line is not signed by verification and reviewers.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -48,11 +47,12 @@ def read(path: Path, key: Ed25519PublicKey) -> list[Verdict]:
         try:
             message = json_format.Parse(line, verdict_pb2.Verdict())
             verdict = wire.from_message(message)
-            check_signature(verdict, key)
+            check(verdict, signers)
         except (json_format.ParseError, Malformed, VerdictRefused):
             raise VerdictFileRefused(
-                f"{path}, line {number} is damaged, or not signed by this verification service: "
-                "fetch the file anew, and check that verdict.pub is that service's"
+                f"{path}, line {number} is damaged, or not signed by this verification service and "
+                "its reviewers: fetch the file anew, and check that verdict.pub and "
+                "reviewers/*.pub are theirs"
             ) from None
         found.append(verdict)
     return found
@@ -68,9 +68,7 @@ def append(path: Path, verdicts: Iterable[Verdict]) -> None:
         os.fsync(file.fileno())
 
 
-def rejected_pairs(
-    paths: Iterable[Path], key: Ed25519PublicKey, order_id: bytes
-) -> frozenset[bytes]:
+def rejected_pairs(paths: Iterable[Path], signers: Signers, order_id: bytes) -> frozenset[bytes]:
     """The pairs of indicator and content that people have rejected under an order.
 
     Raises:
@@ -79,7 +77,7 @@ def rejected_pairs(
     return frozenset(
         decision.pair_id
         for path in paths
-        for verdict in read(path, key)
+        for verdict in read(path, signers)
         if verdict.value == REJECTED and verdict.subject.context.order_id == order_id
         for decision in verdict.decisions
         if decision.pair_id

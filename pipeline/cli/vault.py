@@ -100,7 +100,7 @@ def vault_identify(
     wanted = {candidate_id(one) for one in candidate or []}
     found = [
         verdict
-        for verdict in verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+        for verdict in verdict_file.read(verdicts, key_folders.signers(keys))
         if verdict.subject.candidate_id in wanted or (not wanted and verdict.value == CONFIRMED)
     ]
     for absent in wanted - {verdict.subject.candidate_id for verdict in found}:

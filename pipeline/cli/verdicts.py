@@ -42,7 +42,7 @@ def verdicts_fetch(
 ) -> None:
     """Fetch an order's verdicts into a file, going on from its last line.
 
-    Every verdict's signature is checked, and that none was left out.
+    Every signature is checked, the service's and the reviewers', and that none was left out.
     """
     from pipeline import keys as key_folders
     from pipeline import order as orders
@@ -53,7 +53,7 @@ def verdicts_fetch(
     order_id = vouchers.order_id(orders.load(order).reference)
     after = 0
     if verdicts.exists():
-        kept = verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+        kept = verdict_file.read(verdicts, key_folders.signers(keys))
         if any(verdict.subject.context.order_id != order_id for verdict in kept):
             raise verdict_file.VerdictFileRefused(
                 f"{verdicts} holds another order's verdicts: keep one file for each order"
@@ -88,7 +88,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
     table = Table(header_style="bold", box=None)
     for column in ("number", "candidate", "verdict", "when", "reviewers", "reason"):
         table.add_column(column, no_wrap=column != "reason")
-    found = verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+    found = verdict_file.read(verdicts, key_folders.signers(keys))
     for verdict in found:
         table.add_row(
             str(verdict.sequence),
@@ -102,7 +102,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         out.print(table)
     rejected = sum(verdict.value == REJECTED for verdict in found)
     out.print(
-        f"{len(found):,} verdicts, all signed by verification: {len(found) - rejected:,} "
-        f"confirmed, {rejected:,} rejected (false positives)",
+        f"{len(found):,} verdicts, all signed by verification and reviewers: "
+        f"{len(found) - rejected:,} confirmed, {rejected:,} rejected (false positives)",
         soft_wrap=True,
     )

@@ -193,9 +193,10 @@ async def serve(
         RuntimeError: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
+    signers = keys.signers(key_folder)
     trust = Trust(
-        keys.verdict_public_key(key_folder),
-        keys.by_reviewer_id(keys.reviewer_keys(key_folder)),
+        signers.verdict_key,
+        signers.reviewers,
         {
             vouchers.order_id(one.reference): vouchers.release_policy(
                 one.group_hits_by, one.epoch_days

@@ -195,7 +195,10 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "1 new verdicts" in sluis(*fetch).out
         assert "0 new verdicts" in sluis(*fetch).out
         shown = sluis("verdicts", "show", "verdicts.jsonl")
-        assert "1 verdicts, all signed by verification: 1 confirmed, 0 rejected" in shown.out
+        assert (
+            "1 verdicts, all signed by verification and reviewers: 1 confirmed, 0 rejected"
+            in shown.out
+        )
         assert cat in shown.out
 
         draft = ["reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order", "order.yaml"]

@@ -428,6 +428,13 @@ def test_the_desk_refuses_verdicts_of_another_service(world, verification, one, 
     with pytest.raises(VerificationRefused, match=r"verdict\.pub"):
         list(client.list(ORDER_ID, 0))
     client.close()
+    strange = tmp_path / "strange"
+    shutil.copytree(world.keys / "desk", strange)
+    (strange / "reviewers" / "reviewer-1.pub").unlink()
+    client = VerdictsClient(verification, strange)
+    with pytest.raises(VerificationRefused, match=r"reviewers/\*\.pub"):
+        list(client.list(ORDER_ID, 0))
+    client.close()
 
 
 def test_progress_is_recorded_in_turn(world, verification, one, two, desk):
@@ -719,16 +726,16 @@ def test_a_file_of_verdicts_that_was_altered_is_refused(world, verification, one
         one.decide(name, REJECTED, "a cat")
     path = tmp_path / "verdicts.jsonl"
     verdict_file.append(path, desk.list(ORDER_ID, 0))
-    key = keys.verdict_public_key(world.keys / "provider")
+    signers = keys.signers(world.keys / "provider")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(verdict_file.rejected_pairs([path], key, ORDER_ID)) == 2
-    assert verdict_file.rejected_pairs([path], key, b"z" * 16) == frozenset()
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID)) == 2
+    assert verdict_file.rejected_pairs([path], signers, b"z" * 16) == frozenset()
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[1])
-    assert len(verdict_file.rejected_pairs([path], key, ORDER_ID)) == 1
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID)) == 1
     for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", lines[0][:50]):
         path.write_text(text)
         with pytest.raises(verdict_file.VerdictFileRefused, match="line 1"):
-            verdict_file.read(path, key)
+            verdict_file.read(path, signers)
     with pytest.raises(verdict_file.VerdictFileRefused, match="verdicts fetch"):
-        verdict_file.read(tmp_path / "absent", key)
+        verdict_file.read(tmp_path / "absent", signers)

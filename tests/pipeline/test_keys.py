@@ -33,6 +33,8 @@ FILES = {
         "verifier.pub",
         "verdict.pub",
         "centre/signing.pub",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
     },
     "vault": {
         "ca.pem",
@@ -43,7 +45,14 @@ FILES = {
         "reviewers/reviewer-1.pub",
         "reviewers/reviewer-2.pub",
     },
-    "desk": {"ca.pem", "tls.pem", "tls.key", "verdict.pub"},
+    "desk": {
+        "ca.pem",
+        "tls.pem",
+        "tls.key",
+        "verdict.pub",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
+    },
     "verification": {
         "ca.pem",
         "tls.pem",
