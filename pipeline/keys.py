@@ -62,11 +62,19 @@ class Sealable:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Opaque names of an item, its account, and its pair of indicator and content."""
+    """Opaque names of an item, its account, and its pair of indicator and content.
+
+    Attributes:
+        content: names the item, for this candidate alone.
+        account: names its account, likewise; empty without one.
+        pair: names its pair, likewise.
+        pair_id: the pair itself, whoever uploads it; it stays with the provider.
+    """
 
     content: bytes
     account: bytes
     pair: bytes
+    pair_id: bytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,9 @@ class KeyService(Protocol):
 
     def tokens(self, hit: Sealable) -> Tokens:
         """Pseudonymise the hit's item and account."""
+
+    def pair_id(self, context: Context, candidate_id: bytes, token: bytes) -> bytes:
+        """The pair that a token names in a candidate; with another's token, none there is."""
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """Seal a payload for the verifier."""
@@ -127,11 +138,17 @@ class LocalKeyService:
         def token(label: str, name: str) -> bytes:
             return vouchers.make_token(self._token_key, label, context, candidate, name)
 
+        pair = vouchers.pair_id(epoch_key, context, hit.indicator, hit.content)
         return Tokens(
             token("content", hit.item_id),
             token("account", hit.account_id) if hit.account_id else b"",
-            vouchers.pair_id(epoch_key, context, hit.indicator, hit.content),
+            vouchers.pair_token(self._token_key, context, candidate, pair),
+            pair,
         )
+
+    def pair_id(self, context: Context, candidate_id: bytes, token: bytes) -> bytes:
+        """See `KeyService`."""
+        return vouchers.pair_token(self._token_key, context, candidate_id, token)
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """See `KeyService`."""

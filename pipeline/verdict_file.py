@@ -7,17 +7,20 @@ be taken out, which ends what it stands for (docs/review.md).
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
 from pipeline.errors import SluisError
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
-from pipeline.rpc.sluis.verification.v1 import verdict_pb2
-from pipeline.verdicts import REJECTED, Signers, Verdict, VerdictRefused, check
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
+from pipeline.verdicts import CONFIRMED, REJECTED, Signers, Verdict, VerdictRefused, check
+from pipeline.vouchers import PAIR_ID_BYTES, Context
 
 
 class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
@@ -68,17 +71,41 @@ def append(path: Path, verdicts: Iterable[Verdict]) -> None:
         os.fsync(file.fileno())
 
 
-def rejected_pairs(paths: Iterable[Path], signers: Signers, order_id: bytes) -> frozenset[bytes]:
+def rejected_pairs(
+    paths: Iterable[Path],
+    signers: Signers,
+    order_id: bytes,
+    pair_id: Callable[[Context, bytes, bytes], bytes],
+) -> frozenset[bytes]:
     """The pairs of indicator and content that people have rejected under an order.
+
+    A pair that a confirmed verdict names is none of them, whatever else was said of it.
+
+    Args:
+        paths: files of verdicts.
+        signers: as for `read`.
+        order_id: of the order.
+        pair_id: the key service's: the pair that a token names in a candidate.
 
     Raises:
         VerdictFileRefused: as `read`.
     """
-    return frozenset(
-        decision.pair_id
-        for path in paths
-        for verdict in read(path, signers)
-        if verdict.value == REJECTED and verdict.subject.context.order_id == order_id
-        for decision in verdict.decisions
-        if decision.pair_id
-    )
+    pairs: dict[str, set[bytes]] = {CONFIRMED: set(), REJECTED: set()}
+    for path in paths:
+        for verdict in read(path, signers):
+            about = verdict.subject
+            if about.context.order_id == order_id:
+                pairs[verdict.value] |= {
+                    pair_id(about.context, about.candidate_id, token)
+                    for token in _pair_tokens(verdict)
+                }
+    return frozenset(pairs[REJECTED] - pairs[CONFIRMED])
+
+
+def _pair_tokens(verdict: Verdict) -> list[bytes]:
+    """As the decisions name the pair, or the opened payload."""
+    tokens = [decision.pair_id for decision in verdict.decisions]
+    if verdict.payload:
+        with contextlib.suppress(DecodeError):  # then the vault refuses it
+            tokens.append(candidate_pb2.CandidatePayload.FromString(verdict.payload).pair_id)
+    return [token for token in tokens if len(token) == PAIR_ID_BYTES]

@@ -727,12 +727,13 @@ def test_a_file_of_verdicts_that_was_altered_is_refused(world, verification, one
     path = tmp_path / "verdicts.jsonl"
     verdict_file.append(path, desk.list(ORDER_ID, 0))
     signers = keys.signers(world.keys / "provider")
+    service = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, "account")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID)) == 2
-    assert verdict_file.rejected_pairs([path], signers, b"z" * 16) == frozenset()
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID, service.pair_id)) == 2
+    assert verdict_file.rejected_pairs([path], signers, b"z" * 16, service.pair_id) == set()
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[1])
-    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID)) == 1
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID, service.pair_id)) == 1
     for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", lines[0][:50]):
         path.write_text(text)
         with pytest.raises(verdict_file.VerdictFileRefused, match="line 1"):

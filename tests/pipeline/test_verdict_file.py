@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support import rulings
 
-from pipeline import verdict_file
+from pipeline import keys, verdict_file, vouchers
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verdict_file import VerdictFileRefused
-from pipeline.verdicts import REJECTED, Verdict
+from pipeline.verdicts import REJECTED, Verdict, sign_decision
+
+NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
+
+
+def pair_id(context: vouchers.Context, candidate: bytes, token: bytes) -> bytes:
+    """As the key service of these tests turns a token back."""
+    return vouchers.pair_token(rulings.TOKEN_KEY, context, candidate, token)
+
+
+def suppressed(path: Path) -> set[bytes]:
+    """The pairs that a scan given this file does not send."""
+    return set(verdict_file.rejected_pairs([path], rulings.SIGNERS, rulings.ORDER_ID, pair_id))
 
 
 def rejected(number: int = 1, **changes: object) -> Verdict:
@@ -79,3 +92,56 @@ def test_what_the_service_alone_has_signed_is_refused(path, what):
     verdict_file.append(path, [ALONE[what]()])
     with pytest.raises(VerdictFileRefused, match="its reviewers"):
         verdict_file.read(path, rulings.SIGNERS)
+
+
+def names(number: int) -> bytes:
+    """The pair that the payload of a candidate names."""
+    return pair_id(rulings.CONTEXT, rulings.subject(number).candidate_id, b"p" * 16)
+
+
+def test_a_rejection_suppresses_the_pair_of_its_own_candidate(path):
+    """In every order of verdicts, and of one order alone."""
+    verdict_file.append(path, [rejected(1), rejected(2), rulings.confirmed(3).sign()])
+    assert suppressed(path) == {names(1), names(2)}
+    other = verdict_file.rejected_pairs([path], rulings.SIGNERS, b"o" * 16, pair_id)
+    assert other == frozenset()
+
+
+def test_a_pair_that_two_people_have_confirmed_is_never_suppressed(path):
+    """Also where another candidate with that pair was rejected, before or after."""
+    token = pair_id(rulings.CONTEXT, rulings.subject(2).candidate_id, names(1))
+    about = rulings.subject(2)
+    decision = sign_decision(
+        rulings.REVIEWERS[0], about, value=REJECTED, payload=rulings.payload(about),
+        pair_id=token, reason="a cat",
+    )  # fmt: skip
+    rejection = rulings.Ruling(about, (decision,), b"", REJECTED).sign()
+    verdict_file.append(path, [rejection])
+    assert suppressed(path) == {names(1)}
+    verdict_file.append(path, [rulings.confirmed(1).sign()])
+    assert suppressed(path) == set()
+
+
+def test_a_reviewer_cannot_name_anothers_pair(tmp_path):
+    """The pair's token of one candidate, on the rejection of another, is no pair."""
+    keys.make(tmp_path / "keys", hosts=["localhost"], reviewers=1, now=NOW)
+    service = keys.LocalKeyService(tmp_path / "keys" / "provider", "TEST-2026-0001", "account")
+
+    def hit(item: str, content: bytes) -> keys.Sealable:
+        return keys.Sealable(
+            item_id=item, account_id="alice", content=content, indicator=b"i",
+            hit_day=20_600, released_at_once=True,
+        )  # fmt: skip
+
+    one, same, other = hit("1", b"a" * 32), hit("2", b"a" * 32), hit("3", b"b" * 32)
+    tokens = {item.item_id: service.tokens(item) for item in (one, same, other)}
+    sealed = {item.item_id: service.seal(item, b"") for item in (one, same, other)}
+
+    def named(candidate: str, token: str) -> bytes:
+        found = sealed[candidate]
+        return service.pair_id(found.context, found.candidate_id, tokens[token].pair)
+
+    assert tokens["1"].pair_id == tokens["2"].pair_id != tokens["3"].pair_id
+    assert named("1", "1") == tokens["1"].pair_id
+    assert named("3", "3") == tokens["3"].pair_id
+    assert named("3", "1") not in {one.pair_id for one in tokens.values()}
