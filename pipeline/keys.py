@@ -259,6 +259,8 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
         key_files.write(person / "verifier.key", _private_pem(verifier))
         key_files.write(person / "decision.key", _private_pem(decider))
         people.append(person)
+    for place in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        key_files.sync_folder(place)
     return [ca, centre_folder, provider, vault, desk, verification, *people]
 
 
@@ -266,7 +268,8 @@ def identity(folder: Path) -> Identity:
     """The TLS identity of the party whose folder this is.
 
     Raises:
-        KeysRefused: not a key folder, damaged, or its key is readable by others.
+        KeysRefused: not a key folder, damaged, its key is readable by others, or others can change
+            whom it trusts.
     """
     key_files.check_private(folder / "tls.key")
     certificates = [_certificate(folder / name) for name in ("ca.pem", "tls.pem")]
