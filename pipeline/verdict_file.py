@@ -8,8 +8,10 @@ be taken out, which ends what it stands for (docs/review.md).
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from google.protobuf import json_format
@@ -40,7 +42,8 @@ def read(path: Path, signers: Signers) -> list[Verdict]:
         VerdictFileRefused: absent, damaged, or a line is not signed by verification and reviewers.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        whole = _without_torn_end(path.read_bytes())
+        lines = whole.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise VerdictFileRefused(
             f"{path} cannot be read: `sluis verdicts fetch` makes it"
@@ -62,13 +65,56 @@ def read(path: Path, signers: Signers) -> list[Verdict]:
 
 
 def append(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Add verdicts to a file, which only its owner may read; durable when this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+    """Add verdicts to a file, which only its owner may read; durable when this returns.
+
+    What a crash has left of a last line is cut off first. Hold `locked` meanwhile.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        whole = _without_torn_end(file.read())
+        file.seek(len(whole))
+        file.truncate()
+        if whole and not whole.endswith(b"\n"):  # by an editor: the line itself is whole
+            file.write(b"\n")
         for verdict in verdicts:
-            file.write(json_format.MessageToJson(wire.to_message(verdict), indent=None) + "\n")
+            line = json_format.MessageToJson(wire.to_message(verdict), indent=None)
+            file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only one who adds to a file.
+
+    Raises:
+        VerdictFileRefused: another does.
+    """
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VerdictFileRefused(
+                f"{path} is in use by another `sluis verdicts`: wait for it, or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _without_torn_end(data: bytes) -> bytes:
+    """Without a last line that has neither an end nor sense: a crash has torn it off.
+
+    It was never announced, so nothing has been done on it, and the next fetch brings it again.
+    """
+    end = data.rfind(b"\n") + 1
+    try:
+        if data[end:]:
+            json.loads(data[end:])
+    except ValueError:
+        return data[:end]
+    return data
 
 
 def rejected_pairs(

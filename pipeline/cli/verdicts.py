@@ -51,31 +51,32 @@ def verdicts_fetch(
 
     check_address(verification)
     order_id = vouchers.order_id(orders.load(order).reference)
-    after = 0
-    if verdicts.exists():
-        kept = verdict_file.read(verdicts, key_folders.signers(keys))
-        if any(verdict.subject.context.order_id != order_id for verdict in kept):
-            raise verdict_file.VerdictFileRefused(
-                f"{verdicts} holds another order's verdicts: keep one file for each order"
-            )
-        after = max((verdict.sequence for verdict in kept), default=0)
-    client = VerdictsClient(verification, keys)
-    count = 0
-    try:
-        fetched = client.list(order_id, after)
-        while batch := list(itertools.islice(fetched, _AT_ONCE)):
-            verdict_file.append(verdicts, batch)
-            count += len(batch)
-        out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
-        if follow:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(name, signal.default_int_handler)
-            with contextlib.suppress(KeyboardInterrupt):
-                for verdict in client.watch(order_id, after + count):
-                    verdict_file.append(verdicts, [verdict])
-                    out.print(f"{verdict.sequence}: {verdict.value}")
-    finally:
-        client.close()
+    with verdict_file.locked(verdicts):
+        after = 0
+        if verdicts.exists():
+            kept = verdict_file.read(verdicts, key_folders.signers(keys))
+            if any(verdict.subject.context.order_id != order_id for verdict in kept):
+                raise verdict_file.VerdictFileRefused(
+                    f"{verdicts} holds another order's verdicts: keep one file for each order"
+                )
+            after = max((verdict.sequence for verdict in kept), default=0)
+        client = VerdictsClient(verification, keys)
+        count = 0
+        try:
+            fetched = client.list(order_id, after)
+            while batch := list(itertools.islice(fetched, _AT_ONCE)):
+                verdict_file.append(verdicts, batch)
+                count += len(batch)
+            out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
+            if follow:
+                for name in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(name, signal.default_int_handler)
+                with contextlib.suppress(KeyboardInterrupt):
+                    for verdict in client.watch(order_id, after + count):
+                        verdict_file.append(verdicts, [verdict])
+                        out.print(f"{verdict.sequence}: {verdict.value}")
+        finally:
+            client.close()
 
 
 @app.command("show")

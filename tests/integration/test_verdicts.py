@@ -734,7 +734,7 @@ def test_a_file_of_verdicts_that_was_altered_is_refused(world, verification, one
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[1])
     assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID, service.pair_id)) == 1
-    for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", lines[0][:50]):
+    for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", f"{lines[0][:50]}\n"):
         path.write_text(text)
         with pytest.raises(verdict_file.VerdictFileRefused, match="line 1"):
             verdict_file.read(path, signers)

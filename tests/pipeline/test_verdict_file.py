@@ -145,3 +145,37 @@ def test_a_reviewer_cannot_name_anothers_pair(tmp_path):
     assert named("1", "1") == tokens["1"].pair_id
     assert named("3", "3") == tokens["3"].pair_id
     assert named("3", "1") not in {one.pair_id for one in tokens.values()}
+
+
+@pytest.mark.parametrize("left", [1, 100, -1])
+def test_a_line_that_a_crash_has_torn_off_stops_nobody_and_is_cut_off(path, left):
+    """Reading goes by it, and the next verdict stands on a line of its own."""
+    verdicts = [rulings.confirmed(1).sign(), rejected(2)]
+    verdict_file.append(path, verdicts)
+    one, two = path.read_bytes().splitlines()
+    path.write_bytes(one + b"\n" + two[:left])
+    assert verdict_file.read(path, rulings.SIGNERS) == verdicts[:1]
+    verdict_file.append(path, verdicts[1:])
+    assert path.read_bytes().splitlines() == [one, two]
+
+
+def test_a_last_line_without_an_end_is_kept_where_it_is_whole(path):
+    """An editor may leave it out."""
+    verdicts = [rulings.confirmed(1).sign(), rejected(2)]
+    verdict_file.append(path, verdicts[:1])
+    path.write_bytes(path.read_bytes().rstrip())
+    assert verdict_file.read(path, rulings.SIGNERS) == verdicts[:1]
+    verdict_file.append(path, verdicts[1:])
+    assert verdict_file.read(path, rulings.SIGNERS) == verdicts
+
+
+def test_two_cannot_add_to_one_file_at_once(path):
+    """The second would take the same verdicts again."""
+    with (
+        verdict_file.locked(path),
+        pytest.raises(VerdictFileRefused, match="in use"),
+        verdict_file.locked(path),
+    ):
+        pass
+    with verdict_file.locked(path):
+        pass
