@@ -152,6 +152,21 @@ class Register:
         ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def opening(self, candidate_id: bytes) -> bytes | None:
+        """Digest of the verdict on which this candidate's tokens were opened, if they were.
+
+        After a crash this is all that tells of an identity that may have been written. An opening
+        that ended in a refusal has opened nothing.
+        """
+        row = self._connection.execute(
+            "SELECT verdict_digest FROM act AS opening WHERE candidate_id = ? AND act = 'opening' "
+            "AND NOT EXISTS (SELECT 1 FROM act WHERE act = 'refused' "
+            "AND refusal IN ('payload', 'token') AND candidate_id = opening.candidate_id "
+            "AND verdict_digest = opening.verdict_digest) ORDER BY sequence LIMIT 1",
+            (candidate_id,),
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
     def acts(self) -> list[tuple[int, int, str, str, str, bytes, bytes, bytes]]:
         """Every act in order: sequence, then the columns as they are kept."""
         return self._connection.execute(

@@ -71,13 +71,12 @@ class Vault:
             except VerdictRefused as refused:
                 return self._refuse(message, caller, b"", refused)
             digest = verdict.digest
-            earlier = self._register.handed_over(verdict.subject.candidate_id)
-            if earlier == digest:
+            if self._register.handed_over(verdict.subject.candidate_id) == digest:
                 self._enter(Act.REPEATED, message, caller, digest)
                 return reidentification_service_pb2.ReidentifyResponse(
                     outcome=reidentification_service_pb2.REIDENTIFY_OUTCOME_REPEATED
                 )
-            if earlier is not None:
+            if self._register.opening(verdict.subject.candidate_id) not in {None, digest}:
                 second = VerdictRefused(Refusal.SECOND_VERDICT)
                 return self._refuse(message, caller, digest, second)
             self._enter(Act.OPENING, message, caller, digest)
@@ -87,7 +86,7 @@ class Vault:
             except VerdictRefused as refused:
                 return self._refuse(message, caller, digest, refused)
             # After a crash between these two lines, the same verdict again writes the same file
-            # again; the register holds the opening.
+            # again, and another one is refused: the register holds the opening.
             identities.write(self._desk_folder, identity)
             self._enter(Act.HANDED_OVER, message, caller, digest)
             return reidentification_service_pb2.ReidentifyResponse(

@@ -26,7 +26,7 @@ from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.vault.opening import Trust
-from pipeline.vault.register import Register, RegisterRefused
+from pipeline.vault.register import Act, Register, RegisterRefused
 from pipeline.vault.service import Vault
 from pipeline.verdicts import REJECTED, Verdict, sign_verdict
 
@@ -119,6 +119,27 @@ def test_a_second_verdict_on_a_candidate_is_refused(vault):
     again = replace(rulings.confirmed(), sequence=2).sign()
     assert vault.ask(again) == (REFUSED, "SECOND_VERDICT")
     assert len(vault.files) == 1
+
+
+def test_after_a_crash_between_file_and_entry_another_verdict_is_refused(vault, monkeypatch):
+    """The file may have been read by then. The same verdict goes on where it ended."""
+    verdict = rulings.confirmed().sign()
+    append = vault.register.append
+
+    def until_full(act: Act, **values: Any) -> None:
+        if act == Act.HANDED_OVER:
+            raise OSError("disk full")
+        append(act, **values)
+
+    monkeypatch.setattr(vault.register, "append", until_full)
+    with pytest.raises(OSError, match="disk full"):
+        vault.ask(verdict)
+    monkeypatch.undo()
+    assert len(vault.files) == 1
+    again = replace(rulings.confirmed(), sequence=2).sign()
+    assert vault.ask(again) == (REFUSED, "SECOND_VERDICT")
+    assert vault.ask(verdict)[0] == HANDED_OVER
+    assert vault.acts == ["opening", "refused: second_verdict", "opening", "handed_over"]
 
 
 def rejected() -> Verdict:
