@@ -8,16 +8,20 @@ be taken out, which ends what it stands for (docs/review.md).
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
+from pipeline import key_files
 from pipeline.errors import SluisError
+from pipeline.identity import RETENTION_DAYS
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
@@ -81,6 +85,29 @@ def append(path: Path, verdicts: Iterable[Verdict]) -> None:
             file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def sweep(path: Path, signers: Signers, now: dt.datetime) -> int:
+    """Take the payloads of verdicts past their retention out of a file; say of how many.
+
+    The verdicts themselves stay, and their signatures hold. Hold `locked` meanwhile.
+
+    Raises:
+        VerdictFileRefused: as `read`.
+    """
+    verdicts = read(path, signers)
+    kept = [_swept(verdict, now) for verdict in verdicts]
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    append(unfinished, kept)
+    os.replace(unfinished, path)
+    key_files.sync_folder(path.absolute().parent)
+    return sum(bool(verdict.payload) for verdict in verdicts) - sum(bool(v.payload) for v in kept)
+
+
+def _swept(verdict: Verdict, now: dt.datetime) -> Verdict:
+    age = now - dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC)
+    return replace(verdict, payload=b"") if age.days > RETENTION_DAYS else verdict
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ class Refusal(StrEnum):
     PAYLOAD = "payload"
     TOKEN = "token"  # noqa: S105 - a word, no secret
     SECOND_VERDICT = "second_verdict"
+    EXPIRED = "expired"
 
 
 class VerdictRefused(Exception):  # noqa: N818 - reads as the outcome it is

@@ -107,3 +107,17 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         f"{len(found) - rejected:,} confirmed, {rejected:,} rejected (false positives)",
         soft_wrap=True,
     )
+
+
+@app.command("sweep")
+def verdicts_sweep(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) -> None:
+    """Take what matched, and the tokens, out of verdicts that are older than twelve months.
+
+    The verdicts stay, with their numbers and signatures: fetching goes on from the last one.
+    """
+    from pipeline import keys as key_folders
+    from pipeline import verdict_file
+
+    with verdict_file.locked(verdicts):
+        swept = verdict_file.sweep(verdicts, key_folders.signers(keys), dt.datetime.now(dt.UTC))
+    out.print(f"{swept:,} payloads deleted")

@@ -32,8 +32,8 @@ class Trust(Signers):
     policies: Mapping[bytes, bytes]
 
 
-def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
-    """Hold a verdict: form, service's signature, value, reviewers, payload, order; in this order.
+def check(message: verdict_pb2.Verdict, trust: Trust, now: dt.datetime) -> Verdict:
+    """Hold a verdict: form, service's signature, value, reviewers, payload, order, age; in turn.
 
     Raises:
         VerdictRefused: naming the first thing that does not hold.
@@ -46,6 +46,9 @@ def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
     context = verdict.subject.context
     if trust.policies.get(context.order_id) != context.policy_id:
         raise VerdictRefused(Refusal.ORDER)
+    decided = dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC)
+    if (now - decided).days > RETENTION_DAYS:
+        raise VerdictRefused(Refusal.EXPIRED)
     return verdict
 
 

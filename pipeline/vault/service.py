@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import fcntl
+import os
 import sqlite3
 import stat
 import threading
@@ -25,7 +27,7 @@ from pipeline.rpc.sluis.vault.v1 import (
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.rpc.tls import peer_name
 from pipeline.vault.opening import Trust, check, identify
-from pipeline.vault.register import Act, Register
+from pipeline.vault.register import Act, Register, RegisterRefused
 from pipeline.verdicts import Refusal, VerdictRefused
 
 ALLOWED: Final = {
@@ -66,8 +68,9 @@ class Vault:
     ) -> reidentification_service_pb2.ReidentifyResponse:
         """Hand over who is behind a confirmed verdict; say only what became of it."""
         with self._lock:
+            now = dt.datetime.fromtimestamp(int(self._clock()), dt.UTC)
             try:
-                verdict = check(message, self._trust)
+                verdict = check(message, self._trust, now)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, b"", refused)
             digest = verdict.digest
@@ -81,7 +84,6 @@ class Vault:
                 return self._refuse(message, caller, digest, second)
             self._enter(Act.OPENING, message, caller, digest)
             try:
-                now = dt.datetime.fromtimestamp(int(self._clock()), dt.UTC)
                 identity = identify(verdict, self._token_key, now)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, digest, refused)
@@ -188,7 +190,8 @@ async def serve(
         clock: seconds since 1970.
 
     Raises:
-        KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`.
+        KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`,
+            or another vault writes there.
         RuntimeError: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
@@ -206,8 +209,10 @@ async def serve(
     _private_folder(desk_folder)
     register = Register(register_path)
     sweeping = None
+    held = None
     try:
         register.lock()
+        held = _lock_folder(desk_folder)
         vault = Vault(trust, keys.token_key(key_folder), register, desk_folder, clock)
         await asyncio.to_thread(vault.sweep)
         sweeping = asyncio.create_task(_sweep_again_and_again(vault))
@@ -229,6 +234,8 @@ async def serve(
     finally:
         if sweeping is not None:
             sweeping.cancel()
+        if held is not None:
+            os.close(held)
         register.close()
 
 
@@ -236,6 +243,22 @@ async def _sweep_again_and_again(vault: Vault) -> None:
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         await asyncio.to_thread(vault.sweep)
+
+
+def _lock_folder(folder: Path) -> int:
+    """Make this the folder's only vault until the descriptor is closed.
+
+    A second one, with a register of its own, would not know what was handed over here.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise RegisterRefused(
+            f"{folder} is in use by another vault: stop that one, or name another folder"
+        ) from None
+    return held
 
 
 def _private_folder(folder: Path) -> None:

@@ -599,6 +599,19 @@ def test_a_second_vault_on_one_register_does_not_start(world, tmp_path):
         pass
 
 
+def test_a_second_vault_on_one_folder_does_not_start(world, tmp_path):
+    """Also with a register of its own: it would hand over what the first has handed over."""
+    other = tmp_path / "other.sqlite3"
+    with (
+        worlds.vault(world, tmp_path),
+        pytest.raises(SluisError, match="identities is in use by another vault"),
+        worlds.vault(world, tmp_path, register_path=other),
+    ):
+        pass
+    with worlds.vault(world, tmp_path, register_path=other):
+        pass
+
+
 def test_a_vault_that_cannot_write_says_so_and_hands_nothing_over(world, tmp_path):
     """The caller may ask again; what was refused then is handed over once it can be."""
     verdict = confirmed_by_hand(world, 1)

@@ -179,3 +179,18 @@ def test_two_cannot_add_to_one_file_at_once(path):
         pass
     with verdict_file.locked(path):
         pass
+
+
+def test_a_sweep_takes_the_payload_out_of_an_old_verdict_alone(path):
+    """Its number and signatures stay; nothing else is touched."""
+    old, young = rulings.confirmed(1), replace(rulings.confirmed(2), sequence=2)
+    young = replace(young, decided_at=old.decided_at + 86_400)
+    verdicts = [old.sign(), young.sign(), rejected(3)]
+    verdict_file.append(path, verdicts)
+    now = dt.datetime.fromtimestamp(old.decided_at, dt.UTC) + dt.timedelta(days=366)
+    assert verdict_file.sweep(path, rulings.SIGNERS, now) == 1
+    assert verdict_file.read(path, rulings.SIGNERS) == [
+        replace(verdicts[0], payload=b""), *verdicts[1:],
+    ]  # fmt: skip
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert verdict_file.sweep(path, rulings.SIGNERS, now) == 0
