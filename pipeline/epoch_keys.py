@@ -116,6 +116,8 @@ class EpochKeys:
         if not known:
             if not path.exists():
                 self._make(path)
+            # Also where another process has made it: nothing is sealed with what may yet be lost.
+            key_files.sync_folder(path.parent)
             known = key_files.secret(path, vouchers.EPOCH_KEY_BYTES)
             self._used[epoch] = version, known
         return version, known
@@ -239,6 +241,8 @@ class EpochKeys:
 
     def _prepare(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for above in (self._folder.parent, self._folder.parent.parent):
+            key_files.sync_folder(above)
 
     def _make(self, path: Path) -> None:
         """Put a new key in its place whole, unless another process was first."""
@@ -248,7 +252,6 @@ class EpochKeys:
         with contextlib.suppress(FileExistsError):
             os.link(unfinished, path)
         unfinished.unlink()
-        _sync_folder(path.parent)
 
 
 def _receipt(path: Path) -> Path:
@@ -263,12 +266,4 @@ def _erase(path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         path.unlink()
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    entry = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)
+    key_files.sync_folder(path.parent)

@@ -3,9 +3,9 @@
     KEYS/ca/             ca.pem ca.key            issues certificates; keep it offline
     KEYS/centre/         signing.key signing.pub  stands in for the EU Centre in trials
     KEYS/provider/       tls, token.key, receipt.key, verifier.pub, verdict.pub, audit.pub,
-                         centre/*.pub, epochs/ (see epoch_keys.py)
+                         centre/*.pub, reviewers/*.pub, epochs/ (see epoch_keys.py)
     KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
-    KEYS/desk/           tls, verdict.pub         the provider's report desk
+    KEYS/desk/           tls, verdict.pub, reviewers/*.pub    the provider's report desk
     KEYS/verification/   tls, verdict.key, audit.key, receipt.pub, verifier.pub, reviewers/*.pub
     KEYS/reviewer-N/     tls, verifier.key, decision.key
 
@@ -62,11 +62,19 @@ class Sealable:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Opaque names of an item, its account, and its pair of indicator and content."""
+    """Opaque names of an item, its account, and its pair of indicator and content.
+
+    Attributes:
+        content: names the item, for this candidate alone.
+        account: names its account, likewise; empty without one.
+        pair: names its pair, likewise.
+        pair_id: the pair itself, whoever uploads it; it stays with the provider.
+    """
 
     content: bytes
     account: bytes
     pair: bytes
+    pair_id: bytes
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,9 @@ class KeyService(Protocol):
 
     def tokens(self, hit: Sealable) -> Tokens:
         """Pseudonymise the hit's item and account."""
+
+    def pair_id(self, context: Context, candidate_id: bytes, token: bytes) -> bytes:
+        """The pair that a token names in a candidate; with another's token, none there is."""
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """Seal a payload for the verifier."""
@@ -127,11 +138,17 @@ class LocalKeyService:
         def token(label: str, name: str) -> bytes:
             return vouchers.make_token(self._token_key, label, context, candidate, name)
 
+        pair = vouchers.pair_id(epoch_key, context, hit.indicator, hit.content)
         return Tokens(
             token("content", hit.item_id),
             token("account", hit.account_id) if hit.account_id else b"",
-            vouchers.pair_id(epoch_key, context, hit.indicator, hit.content),
+            vouchers.pair_token(self._token_key, context, candidate, pair),
+            pair,
         )
+
+    def pair_id(self, context: Context, candidate_id: bytes, token: bytes) -> bytes:
+        """See `KeyService`."""
+        return vouchers.pair_token(self._token_key, context, candidate_id, token)
 
     def seal(self, hit: Sealable, payload: bytes) -> Sealed:
         """See `KeyService`."""
@@ -211,6 +228,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     key_files.write(provider / "audit.pub", _public_pem(audit.public_key()))
     trusted = _party(provider / "centre")
     key_files.write(trusted / "signing.pub", _public_pem(centre.public_key()))
+    _write_reviewers(provider, deciders)
 
     vault = _party(folder / "vault")
     _write_tls(vault, authority, authority.issue("vault", "vault", hosts))
@@ -221,6 +239,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     desk = _party(folder / "desk")
     _write_tls(desk, authority, authority.issue("report_desk", "desk"))
     key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
+    _write_reviewers(desk, deciders)
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
@@ -237,6 +256,8 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
         key_files.write(person / "verifier.key", _private_pem(verifier))
         key_files.write(person / "decision.key", _private_pem(decider))
         people.append(person)
+    for place in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
+        key_files.sync_folder(place)
     return [ca, centre_folder, provider, vault, desk, verification, *people]
 
 
@@ -244,7 +265,8 @@ def identity(folder: Path) -> Identity:
     """The TLS identity of the party whose folder this is.
 
     Raises:
-        KeysRefused: not a key folder, damaged, or its key is readable by others.
+        KeysRefused: not a key folder, damaged, its key is readable by others, or others can change
+            whom it trusts.
     """
     key_files.check_private(folder / "tls.key")
     certificates = [_certificate(folder / name) for name in ("ca.pem", "tls.pem")]
@@ -328,6 +350,15 @@ def reviewer_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
 def by_reviewer_id(reviewers: Mapping[str, Ed25519PublicKey]) -> dict[str, Ed25519PublicKey]:
     """The same keys by the pseudonymous id that stands in a decision."""
     return {verdicts.reviewer_id(key): key for key in reviewers.values()}
+
+
+def signers(folder: Path) -> verdicts.Signers:
+    """Whose signatures a verdict needs: FOLDER/verdict.pub and FOLDER/reviewers/*.pub.
+
+    Raises:
+        KeysRefused: as `verdict_public_key` and `reviewer_keys`.
+    """
+    return verdicts.Signers(verdict_public_key(folder), by_reviewer_id(reviewer_keys(folder)))
 
 
 def verifier_public_key(folder: Path) -> X25519PublicKey:

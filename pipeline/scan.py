@@ -369,7 +369,7 @@ def _seal(
         released_at_once=manifest.kind != "new" or row["user_notice"] == "yes",
     )
     tokens = resources.keys.tokens(sealable)
-    if tokens.pair in resources.suppressed and row["user_notice"] != "yes":
+    if tokens.pair_id in resources.suppressed and row["user_notice"] != "yes":
         return None
     payload = candidate_pb2.CandidatePayload(
         content_token=tokens.content,
@@ -404,7 +404,6 @@ class Resources:
             OrderRefused, IndicatorSetError, KeysRefused, VerdictFileRefused: as their loaders say.
         """
         self.sets = load_sets(config)
-        self.suppressed = load_suppressed(config)
         self._scanners: dict[dt.date, Scanner] = {}
         self._pdq_mode = config.pdq_mode
         self.keys: keys.KeyService = keys.LocalKeyService(
@@ -415,6 +414,7 @@ class Resources:
                 config.order.valid_from, config.order.valid_until, config.order.epoch_days
             ),
         )
+        self.suppressed = load_suppressed(config, self.keys)
         self.emitter = Emitter(config.verification, config.key_folder)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
 
@@ -465,7 +465,7 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
     return loaded
 
 
-def load_suppressed(config: ScanConfig) -> frozenset[bytes]:
+def load_suppressed(config: ScanConfig, service: keys.KeyService) -> frozenset[bytes]:
     """The pairs of indicator and content that are not sent again.
 
     Raises:
@@ -473,9 +473,9 @@ def load_suppressed(config: ScanConfig) -> frozenset[bytes]:
     """
     if not config.suppress:
         return frozenset()
-    key = keys.verdict_public_key(config.key_folder)
+    signers = keys.signers(config.key_folder)
     reference = vouchers.order_id(config.order.reference)
-    return verdict_file.rejected_pairs(config.suppress, key, reference)
+    return verdict_file.rejected_pairs(config.suppress, signers, reference, service.pair_id)
 
 
 _lock = threading.Lock()

@@ -1,24 +1,32 @@
-"""Verdicts in a file of the provider's: one JSON object a line, each signed by verification.
+"""Verdicts in a file of the provider's: one JSON object a line, signed by service and reviewers.
 
 The report desk appends what it fetches and goes on from the last line; the scan reads the
-rejections out of it. A line that was altered does not hold its signature and is refused; a line may
+rejections out of it. A line that was altered does not hold its signatures and is refused; one may
 be taken out, which ends what it stands for (docs/review.md).
 """
 
 from __future__ import annotations
 
+import contextlib
+import datetime as dt
+import fcntl
+import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 
+from pipeline import key_files
 from pipeline.errors import SluisError
+from pipeline.identity import RETENTION_DAYS
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
-from pipeline.rpc.sluis.verification.v1 import verdict_pb2
-from pipeline.verdicts import REJECTED, Verdict, VerdictRefused, check_signature
+from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
+from pipeline.verdicts import CONFIRMED, REJECTED, Signers, Verdict, VerdictRefused, check
+from pipeline.vouchers import PAIR_ID_BYTES, Context
 
 
 class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
@@ -27,18 +35,19 @@ class VerdictFileRefused(SluisError):  # noqa: N818 - reads as the outcome it is
     exit_status = 2
 
 
-def read(path: Path, key: Ed25519PublicKey) -> list[Verdict]:
+def read(path: Path, signers: Signers) -> list[Verdict]:
     """Every verdict of a file, in its order.
 
     Args:
         path: the file.
-        key: the verification service's.
+        signers: the verification service's key, and the reviewers'.
 
     Raises:
-        VerdictFileRefused: absent, damaged, or a line is not signed by verification.
+        VerdictFileRefused: absent, damaged, or a line is not signed by verification and reviewers.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        whole = _without_torn_end(path.read_bytes())
+        lines = whole.decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise VerdictFileRefused(
             f"{path} cannot be read: `sluis verdicts fetch` makes it"
@@ -48,39 +57,128 @@ def read(path: Path, key: Ed25519PublicKey) -> list[Verdict]:
         try:
             message = json_format.Parse(line, verdict_pb2.Verdict())
             verdict = wire.from_message(message)
-            check_signature(verdict, key)
+            check(verdict, signers)
         except (json_format.ParseError, Malformed, VerdictRefused):
             raise VerdictFileRefused(
-                f"{path}, line {number} is damaged, or not signed by this verification service: "
-                "fetch the file anew, and check that verdict.pub is that service's"
+                f"{path}, line {number} is damaged, or not signed by this verification service and "
+                "its reviewers: fetch the file anew, and check that verdict.pub and "
+                "reviewers/*.pub are theirs"
             ) from None
         found.append(verdict)
     return found
 
 
 def append(path: Path, verdicts: Iterable[Verdict]) -> None:
-    """Add verdicts to a file, which only its owner may read; durable when this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a", encoding="utf-8") as file:
+    """Add verdicts to a file, which only its owner may read; durable when this returns.
+
+    What a crash has left of a last line is cut off first. Hold `locked` meanwhile.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        whole = _without_torn_end(file.read())
+        file.seek(len(whole))
+        file.truncate()
+        if whole and not whole.endswith(b"\n"):  # by an editor: the line itself is whole
+            file.write(b"\n")
         for verdict in verdicts:
-            file.write(json_format.MessageToJson(wire.to_message(verdict), indent=None) + "\n")
+            line = json_format.MessageToJson(wire.to_message(verdict), indent=None)
+            file.write(line.encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def rejected_pairs(
-    paths: Iterable[Path], key: Ed25519PublicKey, order_id: bytes
-) -> frozenset[bytes]:
-    """The pairs of indicator and content that people have rejected under an order.
+def sweep(path: Path, signers: Signers, now: dt.datetime) -> int:
+    """Take the payloads of verdicts past their retention out of a file; say of how many.
+
+    The verdicts themselves stay, and their signatures hold. Hold `locked` meanwhile.
 
     Raises:
         VerdictFileRefused: as `read`.
     """
-    return frozenset(
-        decision.pair_id
-        for path in paths
-        for verdict in read(path, key)
-        if verdict.value == REJECTED and verdict.subject.context.order_id == order_id
-        for decision in verdict.decisions
-        if decision.pair_id
-    )
+    verdicts = read(path, signers)
+    kept = [_swept(verdict, now) for verdict in verdicts]
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    append(unfinished, kept)
+    os.replace(unfinished, path)
+    key_files.sync_folder(path.absolute().parent)
+    return sum(bool(verdict.payload) for verdict in verdicts) - sum(bool(v.payload) for v in kept)
+
+
+def _swept(verdict: Verdict, now: dt.datetime) -> Verdict:
+    age = now - dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC)
+    return replace(verdict, payload=b"") if age.days > RETENTION_DAYS else verdict
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only one who adds to a file.
+
+    Raises:
+        VerdictFileRefused: another does.
+    """
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VerdictFileRefused(
+                f"{path} is in use by another `sluis verdicts`: wait for it, or stop it"
+            ) from None
+        yield
+    finally:
+        os.close(lock)
+
+
+def _without_torn_end(data: bytes) -> bytes:
+    """Without a last line that has neither an end nor sense: a crash has torn it off.
+
+    It was never announced, so nothing has been done on it, and the next fetch brings it again.
+    """
+    end = data.rfind(b"\n") + 1
+    try:
+        if data[end:]:
+            json.loads(data[end:])
+    except ValueError:
+        return data[:end]
+    return data
+
+
+def rejected_pairs(
+    paths: Iterable[Path],
+    signers: Signers,
+    order_id: bytes,
+    pair_id: Callable[[Context, bytes, bytes], bytes],
+) -> frozenset[bytes]:
+    """The pairs of indicator and content that people have rejected under an order.
+
+    A pair that a confirmed verdict names is none of them, whatever else was said of it.
+
+    Args:
+        paths: files of verdicts.
+        signers: as for `read`.
+        order_id: of the order.
+        pair_id: the key service's: the pair that a token names in a candidate.
+
+    Raises:
+        VerdictFileRefused: as `read`.
+    """
+    pairs: dict[str, set[bytes]] = {CONFIRMED: set(), REJECTED: set()}
+    for path in paths:
+        for verdict in read(path, signers):
+            about = verdict.subject
+            if about.context.order_id == order_id:
+                pairs[verdict.value] |= {
+                    pair_id(about.context, about.candidate_id, token)
+                    for token in _pair_tokens(verdict)
+                }
+    return frozenset(pairs[REJECTED] - pairs[CONFIRMED])
+
+
+def _pair_tokens(verdict: Verdict) -> list[bytes]:
+    """As the decisions name the pair, or the opened payload."""
+    tokens = [decision.pair_id for decision in verdict.decisions]
+    if verdict.payload:
+        with contextlib.suppress(DecodeError):  # then the vault refuses it
+            tokens.append(candidate_pb2.CandidatePayload.FromString(verdict.payload).pair_id)
+    return [token for token in tokens if len(token) == PAIR_ID_BYTES]

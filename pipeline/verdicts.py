@@ -53,6 +53,7 @@ class Refusal(StrEnum):
     PAYLOAD = "payload"
     TOKEN = "token"  # noqa: S105 - a word, no secret
     SECOND_VERDICT = "second_verdict"
+    EXPIRED = "expired"
 
 
 class VerdictRefused(Exception):  # noqa: N818 - reads as the outcome it is
@@ -61,6 +62,19 @@ class VerdictRefused(Exception):  # noqa: N818 - reads as the outcome it is
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.value)
         self.refusal = refusal
+
+
+@dataclass(frozen=True)
+class Signers:
+    """Whose signatures a verdict needs: all that its reader has to trust.
+
+    Attributes:
+        verdict_key: the verification service's.
+        reviewers: every reviewer's key, by reviewer id.
+    """
+
+    verdict_key: Ed25519PublicKey
+    reviewers: Mapping[str, Ed25519PublicKey]
 
 
 @dataclass(frozen=True)
@@ -248,33 +262,40 @@ def check_signature(verdict: Verdict, key: Ed25519PublicKey) -> None:
         raise VerdictRefused(Refusal.SIGNATURE)
 
 
-def check_confirmed(
-    verdict: Verdict, key: Ed25519PublicKey, reviewers: Mapping[str, Ed25519PublicKey]
-) -> None:
-    """Hold that the service and two different reviewers confirm this candidate and this payload.
+def check(verdict: Verdict, signers: Signers) -> None:
+    """Hold that the service and the reviewers have said this, of this candidate and this payload.
 
-    Args:
-        verdict: as it came.
-        key: the verification service's.
-        reviewers: by reviewer id.
+    Two different reviewers where it confirms, at least one where it rejects. The payload may be
+    empty, since its retention ends; one that is there is the one that was opened.
 
     Raises:
         VerdictRefused: naming the first thing that does not hold.
     """
-    check_signature(verdict, key)
-    if verdict.value != CONFIRMED:
-        raise VerdictRefused(Refusal.NOT_CONFIRMED)
-    signed = [d for d in verdict.decisions if is_signed(d, verdict.subject, reviewers)]
+    check_signature(verdict, signers.verdict_key)
+    decisions = verdict.decisions
     if (
-        len(signed) != len(verdict.decisions)
-        or len({decision.reviewer_id for decision in signed}) != 2
-        or len(signed) != 2
-        or not _agree(*signed)
-        or signed[0].value != CONFIRMED
+        not (2 if verdict.value == CONFIRMED else 1) <= len(decisions) <= 2
+        or any(decision.value != verdict.value for decision in decisions)
+        or not all(_agree(one, two) for one, two in itertools.combinations(decisions, 2))
+        or not all(is_signed(one, verdict.subject, signers.reviewers) for one in decisions)
     ):
         raise VerdictRefused(Refusal.REVIEWERS)
     digest = payload_digest(verdict.subject, verdict.payload)
-    if not hmac.compare_digest(digest, signed[0].payload_digest):
+    if verdict.payload and not hmac.compare_digest(digest, decisions[0].payload_digest):
+        raise VerdictRefused(Refusal.PAYLOAD)
+
+
+def check_confirmed(verdict: Verdict, signers: Signers) -> None:
+    """Hold that the service and two different reviewers confirm this candidate and this payload.
+
+    Raises:
+        VerdictRefused: naming the first thing that does not hold.
+    """
+    check_signature(verdict, signers.verdict_key)
+    if verdict.value != CONFIRMED:
+        raise VerdictRefused(Refusal.NOT_CONFIRMED)
+    check(verdict, signers)
+    if not verdict.payload:
         raise VerdictRefused(Refusal.PAYLOAD)
 
 

@@ -13,6 +13,7 @@ A hit leaves the scan as a candidate that nobody on the way can read or name. De
                   info = enc("sluis/v1/inner", ctx, hit_day, empty tag, candidate_id)
     token         nonce 16 B || AES-SIV-512(pad(name), [label, ctx, candidate_id, nonce])
     pair_id       HMAC-SHA-256(K_e, enc("sluis/v1/pair", ctx, indicator unit, content))[:16]
+    pair_token    pair_id XOR HMAC-SHA-256(K_t, enc("sluis/v1/pair-token", ctx, candidate_id))[:16]
 
 Sources: RFC 9180 (HPKE), RFC 5297 (AES-SIV), RFC 2104 (HMAC).
 """
@@ -238,8 +239,8 @@ def open_direct(
 def pair_id(epoch_key: bytes, context: Context, indicator: bytes, content: bytes) -> bytes:
     """Names an indicator on a content, whoever uploads it; says nothing without the epoch key.
 
-    It is sealed in the payload. A reviewer who rejects a candidate hands it back, so that the same
-    pair is not shown again (docs/review.md); it means nothing once the epoch key is destroyed.
+    It never leaves the provider: the payload holds its `pair_token`. It means nothing once the
+    epoch key is destroyed.
 
     Args:
         epoch_key: as for `account_secret`.
@@ -249,6 +250,25 @@ def pair_id(epoch_key: bytes, context: Context, indicator: bytes, content: bytes
     """
     encoded = enc(PREFIX + b"pair", context.encode(), indicator, content)
     return hmac.digest(epoch_key, encoded, hashlib.sha256)[:PAIR_ID_BYTES]
+
+
+def pair_token(token_key: bytes, context: Context, candidate: bytes, pair: bytes) -> bytes:
+    """A pair as it is sealed in one candidate's payload; the same turns it back into the pair.
+
+    A reviewer who rejects the candidate hands it back, so that the pair is not shown again
+    (docs/review.md). Beside another candidate's id it gives bytes at random, which are no pair: a
+    rejection can name only the pair of the candidate that it rejects.
+
+    Args:
+        token_key: as for `make_token`.
+        context: of the candidate.
+        candidate: its id.
+        pair: as `pair_id` makes it, or its token.
+    """
+    mask = hmac.digest(
+        token_key, enc(PREFIX + b"pair-token", context.encode(), candidate), hashlib.sha256
+    )
+    return bytes(one ^ other for one, other in zip(pair, mask[:PAIR_ID_BYTES], strict=True))
 
 
 def make_token(

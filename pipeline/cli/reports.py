@@ -55,7 +55,7 @@ def reports_draft(
     from pipeline.desk import reports as files
 
     under = orders.load(order)
-    found = verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+    found = verdict_file.read(verdicts, key_folders.signers(keys))
     name = candidate_id(candidate)
     verdict = files.find(found, name, under)
     drafted = files.draft(verdict, under, identity.read(identities, name.hex()))

@@ -100,7 +100,7 @@ def vault_identify(
     wanted = {candidate_id(one) for one in candidate or []}
     found = [
         verdict
-        for verdict in verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+        for verdict in verdict_file.read(verdicts, key_folders.signers(keys))
         if verdict.subject.candidate_id in wanted or (not wanted and verdict.value == CONFIRMED)
     ]
     for absent in wanted - {verdict.subject.candidate_id for verdict in found}:
@@ -126,7 +126,11 @@ def vault_identify(
 
 @app.command("register")
 def vault_register(register: RegisterFile = Path("vault-register.sqlite3")) -> None:
-    """Show every act of the vault, and check that none was changed or taken out."""
+    """Show every act of the vault, and check that each follows from those before it.
+
+    Acts cut off the end are not found by that: keep the number and hash of the last line somewhere
+    else, and compare.
+    """
     from pipeline.vault.register import Register, RegisterRefused
 
     if not register.exists():
@@ -136,7 +140,7 @@ def vault_register(register: RegisterFile = Path("vault-register.sqlite3")) -> N
         table = Table(header_style="bold", box=None)
         for column in ("act", "when", "what", "candidate", "asked by"):
             table.add_column(column, overflow="fold")
-        acts = opened.acts()
+        acts, last = opened.acts(), opened.last_hash()
         for number, at, caller, act, refusal, candidate, *_ in acts:
             when = dt.datetime.fromtimestamp(at, dt.UTC).strftime("%Y-%m-%d %H:%M:%S")
             what = f"{act}: {refusal}" if refusal else act
@@ -146,4 +150,7 @@ def vault_register(register: RegisterFile = Path("vault-register.sqlite3")) -> N
         opened.close()
     if acts:
         out.print(table)
-    out.print(f"{len(acts):,} acts, each following from those before it")
+    out.print(
+        f"{len(acts):,} acts, each following from those before it; the last: {last.hex()}",
+        soft_wrap=True,
+    )

@@ -42,7 +42,7 @@ def verdicts_fetch(
 ) -> None:
     """Fetch an order's verdicts into a file, going on from its last line.
 
-    Every verdict's signature is checked, and that none was left out.
+    Every signature is checked, the service's and the reviewers', and that none was left out.
     """
     from pipeline import keys as key_folders
     from pipeline import order as orders
@@ -51,31 +51,32 @@ def verdicts_fetch(
 
     check_address(verification)
     order_id = vouchers.order_id(orders.load(order).reference)
-    after = 0
-    if verdicts.exists():
-        kept = verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
-        if any(verdict.subject.context.order_id != order_id for verdict in kept):
-            raise verdict_file.VerdictFileRefused(
-                f"{verdicts} holds another order's verdicts: keep one file for each order"
-            )
-        after = max((verdict.sequence for verdict in kept), default=0)
-    client = VerdictsClient(verification, keys)
-    count = 0
-    try:
-        fetched = client.list(order_id, after)
-        while batch := list(itertools.islice(fetched, _AT_ONCE)):
-            verdict_file.append(verdicts, batch)
-            count += len(batch)
-        out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
-        if follow:
-            for name in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(name, signal.default_int_handler)
-            with contextlib.suppress(KeyboardInterrupt):
-                for verdict in client.watch(order_id, after + count):
-                    verdict_file.append(verdicts, [verdict])
-                    out.print(f"{verdict.sequence}: {verdict.value}")
-    finally:
-        client.close()
+    with verdict_file.locked(verdicts):
+        after = 0
+        if verdicts.exists():
+            kept = verdict_file.read(verdicts, key_folders.signers(keys))
+            if any(verdict.subject.context.order_id != order_id for verdict in kept):
+                raise verdict_file.VerdictFileRefused(
+                    f"{verdicts} holds another order's verdicts: keep one file for each order"
+                )
+            after = max((verdict.sequence for verdict in kept), default=0)
+        client = VerdictsClient(verification, keys)
+        count = 0
+        try:
+            fetched = client.list(order_id, after)
+            while batch := list(itertools.islice(fetched, _AT_ONCE)):
+                verdict_file.append(verdicts, batch)
+                count += len(batch)
+            out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
+            if follow:
+                for name in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(name, signal.default_int_handler)
+                with contextlib.suppress(KeyboardInterrupt):
+                    for verdict in client.watch(order_id, after + count):
+                        verdict_file.append(verdicts, [verdict])
+                        out.print(f"{verdict.sequence}: {verdict.value}")
+        finally:
+            client.close()
 
 
 @app.command("show")
@@ -88,7 +89,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
     table = Table(header_style="bold", box=None)
     for column in ("number", "candidate", "verdict", "when", "reviewers", "reason"):
         table.add_column(column, no_wrap=column != "reason")
-    found = verdict_file.read(verdicts, key_folders.verdict_public_key(keys))
+    found = verdict_file.read(verdicts, key_folders.signers(keys))
     for verdict in found:
         table.add_row(
             str(verdict.sequence),
@@ -102,7 +103,21 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         out.print(table)
     rejected = sum(verdict.value == REJECTED for verdict in found)
     out.print(
-        f"{len(found):,} verdicts, all signed by verification: {len(found) - rejected:,} "
-        f"confirmed, {rejected:,} rejected (false positives)",
+        f"{len(found):,} verdicts, all signed by verification and reviewers: "
+        f"{len(found) - rejected:,} confirmed, {rejected:,} rejected (false positives)",
         soft_wrap=True,
     )
+
+
+@app.command("sweep")
+def verdicts_sweep(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) -> None:
+    """Take what matched, and the tokens, out of verdicts that are older than twelve months.
+
+    The verdicts stay, with their numbers and signatures: fetching goes on from the last one.
+    """
+    from pipeline import keys as key_folders
+    from pipeline import verdict_file
+
+    with verdict_file.locked(verdicts):
+        swept = verdict_file.sweep(verdicts, key_folders.signers(keys), dt.datetime.now(dt.UTC))
+    out.print(f"{swept:,} payloads deleted")

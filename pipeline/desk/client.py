@@ -19,7 +19,7 @@ from pipeline.rpc.sluis.vault.v1.reidentification_service_pb2_grpc import (
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2, verdict_service_pb2
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
 from pipeline.rpc.status import wrapped
-from pipeline.verdicts import Verdict, VerdictRefused, check_signature
+from pipeline.verdicts import Verdict, VerdictRefused, check
 
 DEADLINE_SECONDS: Final = 30.0
 _PAGE: Final = 500
@@ -35,12 +35,12 @@ class VerdictsClient:
             KeysRefused: the folder is not a report desk's.
         """
         self._address = address
-        self._key = keys.verdict_public_key(key_folder)
+        self._signers = keys.signers(key_folder)
         self._channel = keys.identity(key_folder).channel(address, "verification")
         self._service = VerdictServiceStub(self._channel)
 
     def list(self, order_id: bytes, after: int) -> Iterator[Verdict]:
-        """An order's verdicts after a sequence, checked: signed, and none left out.
+        """An order's verdicts after a sequence, checked: signed by all, and none left out.
 
         Raises:
             VerificationUnreachable, VerificationRefused: the service did not answer, said no, or
@@ -107,11 +107,12 @@ class VerdictsClient:
     def _checked(self, message: verdict_pb2.Verdict, order_id: bytes, expected: int) -> Verdict:
         try:
             verdict = wire.from_message(message)
-            check_signature(verdict, self._key)
+            check(verdict, self._signers)
         except (Malformed, VerdictRefused):
             raise VerificationRefused(
                 f"verification at {self._address} sent a verdict that is not signed with its "
-                "verdict key: check that verdict.pub is that service's, and do not act on it"
+                "verdict key and by its reviewers: check that verdict.pub and reviewers/*.pub are "
+                "theirs, and do not act on it"
             ) from None
         if verdict.subject.context.order_id != order_id or verdict.sequence != expected:
             raise VerificationRefused(

@@ -11,7 +11,6 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from google.protobuf.message import DecodeError
 
 from pipeline import vouchers
@@ -19,26 +18,22 @@ from pipeline.identity import RETENTION_DAYS, Identity
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, verdict_pb2
-from pipeline.verdicts import Refusal, Verdict, VerdictRefused, check_confirmed
+from pipeline.verdicts import Refusal, Signers, Verdict, VerdictRefused, check_confirmed
 
 
 @dataclass(frozen=True)
-class Trust:
+class Trust(Signers):
     """What a vault holds a verdict against.
 
     Attributes:
-        verdict_key: the verification service's.
-        reviewers: every reviewer's key, by reviewer id.
         policies: release policy id of each order this vault serves, by order id.
     """
 
-    verdict_key: Ed25519PublicKey
-    reviewers: Mapping[str, Ed25519PublicKey]
     policies: Mapping[bytes, bytes]
 
 
-def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
-    """Hold a verdict: form, service's signature, value, reviewers, payload, order; in this order.
+def check(message: verdict_pb2.Verdict, trust: Trust, now: dt.datetime) -> Verdict:
+    """Hold a verdict: form, service's signature, value, reviewers, payload, order, age; in turn.
 
     Raises:
         VerdictRefused: naming the first thing that does not hold.
@@ -47,10 +42,13 @@ def check(message: verdict_pb2.Verdict, trust: Trust) -> Verdict:
         verdict = wire.from_message(message)
     except Malformed:
         raise VerdictRefused(Refusal.MALFORMED) from None
-    check_confirmed(verdict, trust.verdict_key, trust.reviewers)
+    check_confirmed(verdict, trust)
     context = verdict.subject.context
     if trust.policies.get(context.order_id) != context.policy_id:
         raise VerdictRefused(Refusal.ORDER)
+    decided = dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC)
+    if (now - decided).days > RETENTION_DAYS:
+        raise VerdictRefused(Refusal.EXPIRED)
     return verdict
 
 

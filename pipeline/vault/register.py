@@ -5,6 +5,9 @@ candidates by their pseudonymous id, as it must to answer for them: it is a regi
 only the vault may read it. Each act's hash covers the act before, with `enc` as in `vouchers`:
 
     hash[n]   SHA-256(enc("sluis/v1/act", hash[n - 1], n u64, every column in order))
+
+So an act that was changed or taken out is found, but not acts cut off the end, nor a chain made
+anew by whoever may write the file: for that the last number and hash are to be kept elsewhere.
 """
 
 from __future__ import annotations
@@ -152,11 +155,33 @@ class Register:
         ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def opening(self, candidate_id: bytes) -> bytes | None:
+        """Digest of the verdict on which this candidate's tokens were opened, if they were.
+
+        After a crash this is all that tells of an identity that may have been written. An opening
+        that ended in a refusal has opened nothing.
+        """
+        row = self._connection.execute(
+            "SELECT verdict_digest FROM act AS opening WHERE candidate_id = ? AND act = 'opening' "
+            "AND NOT EXISTS (SELECT 1 FROM act WHERE act = 'refused' "
+            "AND refusal IN ('payload', 'token') AND candidate_id = opening.candidate_id "
+            "AND verdict_digest = opening.verdict_digest) ORDER BY sequence LIMIT 1",
+            (candidate_id,),
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
     def acts(self) -> list[tuple[int, int, str, str, str, bytes, bytes, bytes]]:
         """Every act in order: sequence, then the columns as they are kept."""
         return self._connection.execute(
             f"SELECT sequence, {_COLUMNS} FROM act ORDER BY sequence"  # noqa: S608 - a constant
         ).fetchall()
+
+    def last_hash(self) -> bytes:
+        """Hash of the last act: it stands for all of them."""
+        row = self._connection.execute(
+            "SELECT hash FROM act ORDER BY sequence DESC LIMIT 1"
+        ).fetchone()
+        return bytes(row[0]) if row else _START
 
     def first_broken(self) -> int | None:
         """The first act that does not follow from those before it, if any."""

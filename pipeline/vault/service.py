@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import fcntl
+import os
 import sqlite3
 import stat
 import threading
@@ -26,7 +28,7 @@ from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.rpc.tls import peer_name
 from pipeline.rpc.upkeep import Upkeep
 from pipeline.vault.opening import Trust, check, identify
-from pipeline.vault.register import Act, Register
+from pipeline.vault.register import Act, Register, RegisterRefused
 from pipeline.verdicts import Refusal, VerdictRefused
 
 ALLOWED: Final = {
@@ -67,28 +69,27 @@ class Vault:
     ) -> reidentification_service_pb2.ReidentifyResponse:
         """Hand over who is behind a confirmed verdict; say only what became of it."""
         with self._lock:
+            now = dt.datetime.fromtimestamp(int(self._clock()), dt.UTC)
             try:
-                verdict = check(message, self._trust)
+                verdict = check(message, self._trust, now)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, b"", refused)
             digest = verdict.digest
-            earlier = self._register.handed_over(verdict.subject.candidate_id)
-            if earlier == digest:
+            if self._register.handed_over(verdict.subject.candidate_id) == digest:
                 self._enter(Act.REPEATED, message, caller, digest)
                 return reidentification_service_pb2.ReidentifyResponse(
                     outcome=reidentification_service_pb2.REIDENTIFY_OUTCOME_REPEATED
                 )
-            if earlier is not None:
+            if self._register.opening(verdict.subject.candidate_id) not in {None, digest}:
                 second = VerdictRefused(Refusal.SECOND_VERDICT)
                 return self._refuse(message, caller, digest, second)
             self._enter(Act.OPENING, message, caller, digest)
             try:
-                now = dt.datetime.fromtimestamp(int(self._clock()), dt.UTC)
                 identity = identify(verdict, self._token_key, now)
             except VerdictRefused as refused:
                 return self._refuse(message, caller, digest, refused)
             # After a crash between these two lines, the same verdict again writes the same file
-            # again; the register holds the opening.
+            # again, and another one is refused: the register holds the opening.
             identities.write(self._desk_folder, identity)
             self._enter(Act.HANDED_OVER, message, caller, digest)
             return reidentification_service_pb2.ReidentifyResponse(
@@ -190,13 +191,15 @@ async def serve(
         clock: seconds since 1970.
 
     Raises:
-        KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`.
+        KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`,
+            or another vault writes there.
         RuntimeError: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
+    signers = keys.signers(key_folder)
     trust = Trust(
-        keys.verdict_public_key(key_folder),
-        keys.by_reviewer_id(keys.reviewer_keys(key_folder)),
+        signers.verdict_key,
+        signers.reviewers,
         {
             vouchers.order_id(one.reference): vouchers.release_policy(
                 one.group_hits_by, one.epoch_days
@@ -207,8 +210,10 @@ async def serve(
     _private_folder(desk_folder)
     register = Register(register_path)
     sweeping = None
+    held = None
     try:
         register.lock()
+        held = _lock_folder(desk_folder)
         vault = Vault(trust, keys.token_key(key_folder), register, desk_folder, clock)
         await asyncio.to_thread(vault.sweep)
         sweeps = Upkeep("the sweep", vault.sweep, _SWEEP_SECONDS)
@@ -235,7 +240,25 @@ async def serve(
     finally:
         if sweeping is not None:
             sweeping.cancel()
+        if held is not None:
+            os.close(held)
         register.close()
+
+
+def _lock_folder(folder: Path) -> int:
+    """Make this the folder's only vault until the descriptor is closed.
+
+    A second one, with a register of its own, would not know what was handed over here.
+    """
+    held = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise RegisterRefused(
+            f"{folder} is in use by another vault: stop that one, or name another folder"
+        ) from None
+    return held
 
 
 def _private_folder(folder: Path) -> None:

@@ -26,8 +26,8 @@ COMMANDS = [
     ["verification", "close"], ["verification", "checkpoint"], ["verification", "audit"],
     ["indicators", "build"], ["indicators", "verify"], ["verification", "serve"],
     ["verification", "list"], ["verification", "open"], ["verification", "decide"],
-    ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["vault", "serve"],
-    ["vault", "identify"], ["vault", "register"], ["reports", "draft"], ["reports", "check"],
+    ["verification", "explain"], ["verdicts", "fetch"], ["verdicts", "show"], ["verdicts", "sweep"],
+    ["vault", "serve"], ["vault", "identify"], ["vault", "register"], ["reports", "draft"], ["reports", "check"],
     ["reports", "schema"], ["reports", "sweep"], ["reports", "sent"], ["reports", "close"],
 ]  # fmt: skip
 
@@ -196,8 +196,12 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         fetch = ["verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml"]
         assert "1 new verdicts" in sluis(*fetch).out
         assert "0 new verdicts" in sluis(*fetch).out
+        assert sluis("verdicts", "sweep", "verdicts.jsonl").out == "0 payloads deleted\n"
         shown = sluis("verdicts", "show", "verdicts.jsonl")
-        assert "1 verdicts, all signed by verification: 1 confirmed, 0 rejected" in shown.out
+        assert (
+            "1 verdicts, all signed by verification and reviewers: 1 confirmed, 0 rejected"
+            in shown.out
+        )
         assert cat in shown.out
 
         draft = ["reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order", "order.yaml"]

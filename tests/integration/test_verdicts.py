@@ -473,6 +473,13 @@ def test_the_desk_refuses_verdicts_of_another_service(world, verification, one, 
     with pytest.raises(VerificationRefused, match=r"verdict\.pub"):
         list(client.list(ORDER_ID, 0))
     client.close()
+    strange = tmp_path / "strange"
+    shutil.copytree(world.keys / "desk", strange)
+    (strange / "reviewers" / "reviewer-1.pub").unlink()
+    client = VerdictsClient(verification, strange)
+    with pytest.raises(VerificationRefused, match=r"reviewers/\*\.pub"):
+        list(client.list(ORDER_ID, 0))
+    client.close()
 
 
 def test_progress_is_recorded_in_turn(world, verification, one, two, desk):
@@ -637,6 +644,19 @@ def test_a_second_vault_on_one_register_does_not_start(world, tmp_path):
         pass
 
 
+def test_a_second_vault_on_one_folder_does_not_start(world, tmp_path):
+    """Also with a register of its own: it would hand over what the first has handed over."""
+    other = tmp_path / "other.sqlite3"
+    with (
+        worlds.vault(world, tmp_path),
+        pytest.raises(SluisError, match="identities is in use by another vault"),
+        worlds.vault(world, tmp_path, register_path=other),
+    ):
+        pass
+    with worlds.vault(world, tmp_path, register_path=other):
+        pass
+
+
 def test_a_vault_that_cannot_write_says_so_and_hands_nothing_over(world, tmp_path):
     """The caller may ask again; what was refused then is handed over once it can be."""
     verdict = confirmed_by_hand(world, 1)
@@ -764,16 +784,17 @@ def test_a_file_of_verdicts_that_was_altered_is_refused(world, verification, one
         one.decide(name, REJECTED, "a cat")
     path = tmp_path / "verdicts.jsonl"
     verdict_file.append(path, desk.list(ORDER_ID, 0))
-    key = keys.verdict_public_key(world.keys / "provider")
+    signers = keys.signers(world.keys / "provider")
+    service = keys.LocalKeyService(world.keys / "provider", worlds.REFERENCE, "account")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert len(verdict_file.rejected_pairs([path], key, ORDER_ID)) == 2
-    assert verdict_file.rejected_pairs([path], key, b"z" * 16) == frozenset()
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID, service.pair_id)) == 2
+    assert verdict_file.rejected_pairs([path], signers, b"z" * 16, service.pair_id) == set()
     lines = path.read_text().splitlines(keepends=True)
     path.write_text(lines[1])
-    assert len(verdict_file.rejected_pairs([path], key, ORDER_ID)) == 1
-    for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", lines[0][:50]):
+    assert len(verdict_file.rejected_pairs([path], signers, ORDER_ID, service.pair_id)) == 1
+    for text in (lines[0].replace("a cat", "a dog"), "{}\n", "no JSON\n", f"{lines[0][:50]}\n"):
         path.write_text(text)
         with pytest.raises(verdict_file.VerdictFileRefused, match="line 1"):
-            verdict_file.read(path, key)
+            verdict_file.read(path, signers)
     with pytest.raises(verdict_file.VerdictFileRefused, match="verdicts fetch"):
-        verdict_file.read(tmp_path / "absent", key)
+        verdict_file.read(tmp_path / "absent", signers)

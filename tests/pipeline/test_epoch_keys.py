@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -75,6 +76,24 @@ def test_workers_that_start_together_get_one_key(provider):
         made = list(pool.map(lambda _: EpochKeys(provider, ORDER, WHOLE).key(0), range(64)))
     assert len(set(made)) == 1
     assert [p.name for p in (provider / "epochs" / ORDER.hex()).iterdir()] == ["0-v1.key"]
+
+
+def test_a_key_is_durable_before_anything_is_sealed_with_it(provider, monkeypatch):
+    """Its bytes, its name and every new folder's name are synchronised when it is handed out."""
+    synchronised = set()
+
+    def fsync(descriptor: int, real=os.fsync) -> None:
+        synchronised.add(os.fstat(descriptor).st_ino)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    EpochKeys(provider, ORDER, TENS).key(0)
+    key = provider / "epochs" / ORDER.hex() / "0-v1.key"
+    for path in (key, key.parent, provider / "epochs", provider):
+        assert path.stat().st_ino in synchronised, path
+    synchronised.clear()
+    EpochKeys(provider, ORDER, TENS).key(0)  # another process has made it, perhaps just now
+    assert key.parent.stat().st_ino in synchronised
 
 
 def test_hits_of_two_epochs_never_meet(provider):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import shutil
 import stat
 from pathlib import Path
 
@@ -33,6 +34,8 @@ FILES = {
         "verifier.pub",
         "verdict.pub",
         "centre/signing.pub",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
     },
     "vault": {
         "ca.pem",
@@ -43,7 +46,14 @@ FILES = {
         "reviewers/reviewer-1.pub",
         "reviewers/reviewer-2.pub",
     },
-    "desk": {"ca.pem", "tls.pem", "tls.key", "verdict.pub"},
+    "desk": {
+        "ca.pem",
+        "tls.pem",
+        "tls.key",
+        "verdict.pub",
+        "reviewers/reviewer-1.pub",
+        "reviewers/reviewer-2.pub",
+    },
     "verification": {
         "ca.pem",
         "tls.pem",
@@ -68,12 +78,18 @@ def made(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture
-def own(tmp_path) -> Path:
-    """A set of key folders that a test may break."""
-    folder = tmp_path / "keys"
+@pytest.fixture(scope="module")
+def with_one_reviewer(tmp_path_factory) -> Path:
+    """A set of key folders with one reviewer, to copy."""
+    folder = tmp_path_factory.mktemp("one") / "keys"
     keys.make(folder, hosts=["localhost"], reviewers=1, now=NOW)
     return folder
+
+
+@pytest.fixture
+def own(with_one_reviewer, tmp_path) -> Path:
+    """A set of key folders that a test may break."""
+    return shutil.copytree(with_one_reviewer, tmp_path / "keys")
 
 
 def hit(**changes: object) -> Sealable:
@@ -245,14 +261,19 @@ def service(folder: Path, reference: str = REFERENCE, group_by: str = "account")
 
 
 def test_the_key_service_can_seal_and_never_open():
-    """Its whole public surface is two methods, and neither opens anything."""
+    """Its whole public surface is three methods: none opens a seal, or says a name."""
     for kind in (KeyService, LocalKeyService):
-        assert {name for name in vars(kind) if not name.startswith("_")} == {"tokens", "seal"}
+        public = {name for name in vars(kind) if not name.startswith("_")}
+        assert public == {"tokens", "pair_id", "seal"}
 
 
 def test_its_instances_show_nothing_in_public(made):
     """Neither do its objects: keys are not attributes for anyone to pick up."""
-    assert {name for name in dir(service(made)) if not name.startswith("_")} == {"tokens", "seal"}
+    assert {name for name in dir(service(made)) if not name.startswith("_")} == {
+        "tokens",
+        "pair_id",
+        "seal",
+    }
 
 
 def test_equal_hits_have_equal_ids(made):
@@ -633,3 +654,23 @@ def test_one_damaged_centre_key_is_not_passed_over(own):
     path = own / "provider" / "centre" / "zzz.pub"
     path.write_text("damaged")
     assert str(path) in refusal(keys.trusted_centre_keys, own / "provider")
+
+
+TRUSTED = {
+    "ca.pem": keys.identity,
+    "verdict.pub": keys.verdict_public_key,
+    "reviewers/reviewer-1.pub": keys.reviewer_keys,
+}
+
+
+@pytest.mark.parametrize("name", TRUSTED)
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_whom_a_party_trusts_nobody_else_may_change(own, name, mode):
+    """Neither the file, nor the folder in which another can take its place."""
+    path = own / "vault" / name
+    for place in (path, path.parent):
+        right = place.stat().st_mode
+        place.chmod(right | mode)
+        assert f"chmod go-w {place}" in refusal(TRUSTED[name], own / "vault")
+        place.chmod(right)
+        TRUSTED[name](own / "vault")

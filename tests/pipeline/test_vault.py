@@ -26,7 +26,7 @@ from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2
 from pipeline.vault.opening import Trust
-from pipeline.vault.register import Register, RegisterRefused
+from pipeline.vault.register import Act, Register, RegisterRefused
 from pipeline.vault.service import Vault
 from pipeline.verdicts import REJECTED, Verdict, sign_verdict
 
@@ -96,6 +96,15 @@ def test_a_confirmed_verdict_puts_the_identity_into_the_desks_folder(vault):
     assert vault.acts == ["opening", "handed_over"]
 
 
+@pytest.mark.parametrize(("days", "refusal"), [(365, "UNSPECIFIED"), (366, "EXPIRED")])
+def test_a_verdict_is_acted_upon_for_twelve_months(vault, days, refusal):
+    """What verification has erased by then is not opened from a copy of the report desk's."""
+    old = replace(rulings.confirmed(), decided_at=1_800_000_200 - days * 86_400).sign()
+    assert vault.ask(old)[1] == refusal
+    assert len(vault.files) == (refusal == "UNSPECIFIED")
+    assert vault.acts[-1] == ("refused: expired" if refusal == "EXPIRED" else "handed_over")
+
+
 def test_an_item_without_an_account_has_an_identity_without_one(vault):
     """Then only the item is named."""
     vault.ask(rulings.confirmed(account=None).sign())
@@ -119,6 +128,27 @@ def test_a_second_verdict_on_a_candidate_is_refused(vault):
     again = replace(rulings.confirmed(), sequence=2).sign()
     assert vault.ask(again) == (REFUSED, "SECOND_VERDICT")
     assert len(vault.files) == 1
+
+
+def test_after_a_crash_between_file_and_entry_another_verdict_is_refused(vault, monkeypatch):
+    """The file may have been read by then. The same verdict goes on where it ended."""
+    verdict = rulings.confirmed().sign()
+    append = vault.register.append
+
+    def until_full(act: Act, **values: Any) -> None:
+        if act == Act.HANDED_OVER:
+            raise OSError("disk full")
+        append(act, **values)
+
+    monkeypatch.setattr(vault.register, "append", until_full)
+    with pytest.raises(OSError, match="disk full"):
+        vault.ask(verdict)
+    monkeypatch.undo()
+    assert len(vault.files) == 1
+    again = replace(rulings.confirmed(), sequence=2).sign()
+    assert vault.ask(again) == (REFUSED, "SECOND_VERDICT")
+    assert vault.ask(verdict)[0] == HANDED_OVER
+    assert vault.acts == ["opening", "refused: second_verdict", "opening", "handed_over"]
 
 
 def rejected() -> Verdict:
@@ -450,7 +480,7 @@ def test_an_identity_is_deleted_when_its_retention_is_over(tmp_path):
     assert made.vault.sweep() == 1
     assert made.files == ["notes.json"]
     assert made.acts == ["opening", "handed_over", "deleted"]
-    assert made.ask(verdict)[0] == REPEATED  # and it does not come back
+    assert made.ask(verdict) == (REFUSED, "EXPIRED")  # and it does not come back
     assert made.files == ["notes.json"]
     made.register.close()
 
@@ -470,3 +500,15 @@ def test_an_identity_file_that_was_damaged_or_renamed_is_refused(vault):
     (folder / name).write_text("{}")
     with pytest.raises(identity.IdentityRefused, match="damaged"):
         identity.read(folder, verdict.subject.candidate_id.hex())
+
+
+def test_acts_cut_off_the_end_show_in_the_last_hash_alone(vault):
+    """The chain before them holds: number and hash must have been kept elsewhere."""
+    vault.ask(rulings.confirmed().sign())
+    kept = vault.register.last_hash()
+    with sqlite3.connect(vault.folder / "register.sqlite3") as connection:
+        connection.execute("DROP TRIGGER act_stays")
+        connection.execute("DELETE FROM act WHERE act = 'handed_over'")
+    connection.close()
+    assert vault.register.first_broken() is None
+    assert vault.register.last_hash() != kept

@@ -112,7 +112,7 @@ def test_the_payload_digest_tells_candidates_apart():
 def refusal(verdict) -> Refusal | None:
     """Why a verdict is refused."""
     try:
-        check_confirmed(verdict, rulings.SERVICE.public_key(), rulings.PUBLIC)
+        check_confirmed(verdict, rulings.SIGNERS)
     except VerdictRefused as refused:
         return refused.refusal
     return None

@@ -11,6 +11,7 @@ from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verdicts import (
     CONFIRMED,
     Decision,
+    Signers,
     Subject,
     Verdict,
     reviewer_id,
@@ -26,6 +27,8 @@ TOKEN_KEY = bytes(range(64))
 SERVICE = Ed25519PrivateKey.from_private_bytes(b"s" * 32)
 REVIEWERS = tuple(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in range(1, 9))
 PUBLIC = {reviewer_id(key.public_key()): key.public_key() for key in REVIEWERS}
+
+SIGNERS = Signers(SERVICE.public_key(), PUBLIC)
 
 
 def subject(number: int = 1, context: vouchers.Context = CONTEXT) -> Subject:

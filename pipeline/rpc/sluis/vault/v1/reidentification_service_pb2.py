@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pipeline.rpc.sluis.verification.v1 import verdict_pb2 as sluis_dot_verification_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sluis/vault/v1/reidentification_service.proto\x12\x0esluis.vault.v1\x1a#sluis/verification/v1/verdict.proto\"D\n\x11ReidentifyRequest\x12/\n\x07verdict\x18\x01 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\"r\n\x12ReidentifyResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.sluis.vault.v1.ReidentifyOutcome\x12(\n\x07refusal\x18\x02 \x01(\x0e\x32\x17.sluis.vault.v1.Refusal*\x9c\x01\n\x11ReidentifyOutcome\x12\"\n\x1eREIDENTIFY_OUTCOME_UNSPECIFIED\x10\x00\x12\"\n\x1eREIDENTIFY_OUTCOME_HANDED_OVER\x10\x01\x12\x1f\n\x1bREIDENTIFY_OUTCOME_REPEATED\x10\x02\x12\x1e\n\x1aREIDENTIFY_OUTCOME_REFUSED\x10\x03*\xd9\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x15\n\x11REFUSAL_MALFORMED\x10\x01\x12\x15\n\x11REFUSAL_SIGNATURE\x10\x02\x12\x11\n\rREFUSAL_ORDER\x10\x03\x12\x19\n\x15REFUSAL_NOT_CONFIRMED\x10\x04\x12\x15\n\x11REFUSAL_REVIEWERS\x10\x05\x12\x13\n\x0fREFUSAL_PAYLOAD\x10\x06\x12\x11\n\rREFUSAL_TOKEN\x10\x07\x12\x1a\n\x16REFUSAL_SECOND_VERDICT\x10\x08\x32n\n\x17ReidentificationService\x12S\n\nReidentify\x12!.sluis.vault.v1.ReidentifyRequest\x1a\".sluis.vault.v1.ReidentifyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-sluis/vault/v1/reidentification_service.proto\x12\x0esluis.vault.v1\x1a#sluis/verification/v1/verdict.proto\"D\n\x11ReidentifyRequest\x12/\n\x07verdict\x18\x01 \x01(\x0b\x32\x1e.sluis.verification.v1.Verdict\"r\n\x12ReidentifyResponse\x12\x32\n\x07outcome\x18\x01 \x01(\x0e\x32!.sluis.vault.v1.ReidentifyOutcome\x12(\n\x07refusal\x18\x02 \x01(\x0e\x32\x17.sluis.vault.v1.Refusal*\x9c\x01\n\x11ReidentifyOutcome\x12\"\n\x1eREIDENTIFY_OUTCOME_UNSPECIFIED\x10\x00\x12\"\n\x1eREIDENTIFY_OUTCOME_HANDED_OVER\x10\x01\x12\x1f\n\x1bREIDENTIFY_OUTCOME_REPEATED\x10\x02\x12\x1e\n\x1aREIDENTIFY_OUTCOME_REFUSED\x10\x03*\xee\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x15\n\x11REFUSAL_MALFORMED\x10\x01\x12\x15\n\x11REFUSAL_SIGNATURE\x10\x02\x12\x11\n\rREFUSAL_ORDER\x10\x03\x12\x19\n\x15REFUSAL_NOT_CONFIRMED\x10\x04\x12\x15\n\x11REFUSAL_REVIEWERS\x10\x05\x12\x13\n\x0fREFUSAL_PAYLOAD\x10\x06\x12\x11\n\rREFUSAL_TOKEN\x10\x07\x12\x1a\n\x16REFUSAL_SECOND_VERDICT\x10\x08\x12\x13\n\x0fREFUSAL_EXPIRED\x10\t2n\n\x17ReidentificationService\x12S\n\nReidentify\x12!.sluis.vault.v1.ReidentifyRequest\x1a\".sluis.vault.v1.ReidentifyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REIDENTIFYOUTCOME']._serialized_start=289
   _globals['_REIDENTIFYOUTCOME']._serialized_end=445
   _globals['_REFUSAL']._serialized_start=448
-  _globals['_REFUSAL']._serialized_end=665
+  _globals['_REFUSAL']._serialized_end=686
   _globals['_REIDENTIFYREQUEST']._serialized_start=102
   _globals['_REIDENTIFYREQUEST']._serialized_end=170
   _globals['_REIDENTIFYRESPONSE']._serialized_start=172
   _globals['_REIDENTIFYRESPONSE']._serialized_end=286
-  _globals['_REIDENTIFICATIONSERVICE']._serialized_start=667
-  _globals['_REIDENTIFICATIONSERVICE']._serialized_end=777
+  _globals['_REIDENTIFICATIONSERVICE']._serialized_start=688
+  _globals['_REIDENTIFICATIONSERVICE']._serialized_end=798
 # @@protoc_insertion_point(module_scope)

@@ -66,6 +66,8 @@ class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Refusal.Value
     """A token in the payload does not open: it belongs to another candidate or order."""
     REFUSAL_SECOND_VERDICT: _Refusal.ValueType  # 8
     """Another verdict on this candidate was handed over before."""
+    REFUSAL_EXPIRED: _Refusal.ValueType  # 9
+    """The verdict is older than its retention, twelve months."""
 
 class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper): ...
 
@@ -86,6 +88,8 @@ REFUSAL_TOKEN: Refusal.ValueType  # 7
 """A token in the payload does not open: it belongs to another candidate or order."""
 REFUSAL_SECOND_VERDICT: Refusal.ValueType  # 8
 """Another verdict on this candidate was handed over before."""
+REFUSAL_EXPIRED: Refusal.ValueType  # 9
+"""The verdict is older than its retention, twelve months."""
 Global___Refusal: _TypeAlias = Refusal  # noqa: Y015
 
 @_typing.final

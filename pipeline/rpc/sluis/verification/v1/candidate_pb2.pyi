@@ -270,8 +270,8 @@ class CandidatePayload(_message.Message):
     quality: _builtins.int
     """PDQ quality of the item, 0-100; 0 for exact methods."""
     pair_id: _builtins.bytes
-    """16 bytes: names the pair of indicator and content under the provider's epoch key. It goes back
-    with a rejection, so that this pair is not shown again.
+    """16 bytes: names the pair of indicator and content, in this candidate, to the provider's key service
+    alone. It goes back with a rejection, so that this pair is not shown again.
     """
     user_notified: _builtins.bool
     """A user has notified the provider of this item."""
