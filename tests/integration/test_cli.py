@@ -14,7 +14,7 @@ import pytest
 import yaml
 from support import world as worlds
 
-from pipeline import cli, order
+from pipeline import cli, keys, order, verdicts
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 
@@ -100,8 +100,29 @@ def serving(deployed: worlds.World, store: Path):
     )
 
 
-def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["open", "00" * 16], ["decide", "00" * 16, "confirmed"],
+     ["explain", "00" * 16, "--reference", "C-1"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_who_reviews_is_said_and_never_guessed(sluis, deployed, command):
+    """No folder that happens to lie here makes anybody reviewer 1."""
+    assert Path("keys/reviewer-1").is_dir()
+    done = sluis("verification", *command, "--verification", "127.0.0.1:9")
+    assert done.status == 2
+    assert "--keys" in done.err
+    assert "SLUIS_REVIEWER_KEYS" in done.err
+
+
+def signer(folder: str) -> str:
+    """The id of the key that signs a reviewer's decisions."""
+    return verdicts.reviewer_id(keys.signing_key(Path(folder) / "decision.key").public_key())
+
+
+def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path, monkeypatch):
     """The whole path of the README, typed."""
+    monkeypatch.setenv("SLUIS_REVIEWER_KEYS", "keys/reviewer-1")
     assert (
         "signature, data and period are in order" in sluis("indicators", "verify", "sets/known").out
     )
@@ -151,7 +172,8 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
             "verification", "decide", name, "rejected", "--reason", "a cat", "--verification",
             address, "--keys", "keys/reviewer-2",
         )  # fmt: skip
-        assert "you say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
+        assert "say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
+        assert f"you, {signer('keys/reviewer-2')}, say" in decided.out
         state = sluis("verification", "list", "--state", "rejected", "--verification", address)
         assert "1 rejected candidates" in state.out
 
@@ -169,6 +191,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
     ):
         monkeypatch.setenv("SLUIS_VERIFICATION", address)
         monkeypatch.setenv("SLUIS_VAULT", vault)
+        monkeypatch.setenv("SLUIS_REVIEWER_KEYS", "keys/reviewer-1")
         scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
                 "--consent", "given"]  # fmt: skip
         assert sluis(*scan, "--run-dir", "run").status == 0
@@ -184,6 +207,10 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
             todo = sluis("verification", "list", "--json", *who).out.splitlines()
             assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
+        twice = sluis("verification", "decide", coffee, "confirmed")
+        assert (twice.status, "had decided already: confirmed" in twice.out) == (0, True)
+        other = sluis("verification", "decide", coffee, "rejected", "--reason", "no")
+        assert (other.status, "you have already decided" in other.err) == (4, True)
         dispute = sluis("verification", "decide", coffee, "rejected", "--reason", "coffee", *two)
         assert "now disputed (reviewers disagree" in dispute.out
         early = sluis("reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order",
@@ -325,6 +352,7 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         place = scan.index(option)
         return [*scan[: place + 1], value, *scan[place + 2 :]]
 
+    me = ("--keys", "keys/reviewer-1")
     cases = [
         (scan, 3, "cannot be reached"),
         (changed("--order", "none.yaml"), 2, "order example"),
@@ -333,8 +361,8 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         (["scan", "nothing", *scan[2:-2]], 2, "does not exist"),
         (["report", "run-unknown"], 2, "holds no complete run"),
         (["keys", "new", "keys"], 2, "never overwritten"),
-        (["verification", "open", "abc", "--verification", "127.0.0.1:9"], 2, "32 hex digits"),
-        (["verification", "list", "--verification", "127.0.0.1:9"], 3, "cannot be reached"),
+        (["verification", "open", "abc", "--verification", "127.0.0.1:9", *me], 2, "32 hex digits"),
+        (["verification", "list", "--verification", "127.0.0.1:9", *me], 3, "cannot be reached"),
         (["scan"], 2, "Missing argument"),
         (["scan", "photos", "--colour"], 2, "No such option"),
         (["indicators", "build", "listed", "sets/known", "--set-id", "known", "--kind", "known",
