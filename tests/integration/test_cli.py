@@ -376,6 +376,25 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         assert "Traceback" not in done.err
 
 
+def test_what_the_values_of_a_list_are_is_never_guessed(sluis, deployed):
+    """SHA-256 digests would pass for PDQ codes and match nothing, in silence."""
+    build = ["--set-id", "x", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
+             "--provenance", "x"]  # fmt: skip
+    Path("list.txt").write_text("00" * 32)
+    Path("list.csv").write_text(f"name,sha256\na,{'00' * 32}\n")
+    Path("two.csv").write_text(f"md5,sha256\n{'00' * 16},{'00' * 32}\n")
+    for source in ("list.txt", "two.csv"):
+        refused = sluis("indicators", "build", source, "sets/x", *build)
+        assert refused.status == 2
+        assert "--algorithm" in refused.err
+        assert not Path("sets/x").exists()
+    asked = sluis("indicators", "build", "list.txt", "sets/1", *build, "--algorithm", "sha256")
+    assert "1 sha256 indicators" in asked.out
+    assert "1 sha256 indicators" in sluis("indicators", "build", "list.csv", "sets/2", *build).out
+    refused = sluis("indicators", "build", "list.csv", "sets/3", *build, "--algorithm", "pdq")
+    assert (refused.status, "values are sha256, not pdq" in refused.err) == (1, True)
+
+
 def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):
     """A manifest says row by row what a directory cannot; saying it twice is a mistake."""
     Path("m.csv").write_text("item_id,uri,part,encryption,account_class\n")
