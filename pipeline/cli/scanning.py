@@ -248,6 +248,11 @@ def _declared(
             f"the order covers several parts of the service ({', '.join(parts)}): state with "
             "--part which one this directory belongs to"
         )
+    if part is not None and part not in parts:
+        raise SourceRefused(
+            f"--part {part} is none of the parts that the order covers ({', '.join(parts)}): nothing "
+            "of the directory may be opened. Correct it, or leave the directory out"
+        )
     if consent is None and valid.consent_required:
         raise SourceRefused(
             f"the order's legal profile {valid.legal_profile} asks for consent, which a directory "

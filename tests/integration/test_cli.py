@@ -404,6 +404,18 @@ def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):
     assert "row by row" in done.err
 
 
+def test_a_part_that_the_order_does_not_name_is_refused(sluis, deployed):
+    """A slip of the pen is no complete run in which everything was skipped."""
+    Path("photos").mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", "photos")
+    done = sluis("scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
+                 "--verification", "127.0.0.1:9", "--run-dir", "run", "--consent", "given",
+                 "--part", "public-galery")  # fmt: skip
+    assert done.status == 2
+    assert "(public-gallery)" in done.err
+    assert not Path("run").exists()
+
+
 def test_an_order_with_several_parts_asks_which_one_a_directory_is(sluis, deployed):
     """The part of a directory is never guessed."""
     values = yaml.safe_load(Path("order.yaml").read_text())
