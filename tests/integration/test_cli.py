@@ -416,6 +416,22 @@ def test_a_part_that_the_order_does_not_name_is_refused(sluis, deployed):
     assert not Path("run").exists()
 
 
+@pytest.mark.parametrize("group_by", ["account", "material"])
+def test_a_directory_under_an_order_for_new_material_is_warned_about(sluis, deployed, group_by):
+    """Its items have no account, so that no two of their hits ever meet."""
+    values = yaml.safe_load(Path("order.yaml").read_text())
+    scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
+            "--verification", "127.0.0.1:9", "--run-dir", "run", "--consent", "given"]  # fmt: skip
+    Path("photos").mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", "photos")
+    assert "names no accounts" not in sluis(*scan).err
+    values |= {"kinds": ["known", "new"], "media": ["image"], "prior_known_order": "X-1",
+               "group_hits_by": group_by}  # fmt: skip
+    Path("order.yaml").write_text(yaml.safe_dump(values))
+    warned = "names no accounts" in sluis(*scan, "--run-dir", "run-2").err
+    assert warned == (group_by == "account")
+
+
 def test_an_order_with_several_parts_asks_which_one_a_directory_is(sluis, deployed):
     """The part of a directory is never guessed."""
     values = yaml.safe_load(Path("order.yaml").read_text())
