@@ -50,7 +50,7 @@ def main() -> None:
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
     os.chdir(OUTPUT)
-    os.environ["SLUIS_STATE"] = "state"
+    os.environ |= {"SLUIS_STATE": "state", "SLUIS_REVIEWER_KEYS": "keys/reviewer-1"}
 
     step("Keys and certificates, one folder for each party")
     sluis("keys", "new", "keys")

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,8 @@ from matchers.indicators.manifest import (
     schema,
 )
 
-_VALUE_COLUMNS = ("value", "hash", "pdq", "md5", "sha1", "sha256", "url", "indicator")
+_VALUE_COLUMNS = ("value", "hash", "indicator")
+_ALGORITHMS: Final[tuple[Algorithm, ...]] = get_args(Algorithm)
 _ID_COLUMNS = ("indicator_id", "id")
 _HASHING_BATCH = 256
 
@@ -82,9 +83,9 @@ def from_images(
 def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Table:
     """Indicators of a text file (one value a line) or a CSV file with a header.
 
-    A CSV has the value in a column named value, hash, url or after the algorithm, and optionally
-    indicator_id; other columns are ignored. In a text file, and without that column, the id is
-    `line-N`. Empty lines and lines starting with # are passed over.
+    A CSV has the value in a column named after the algorithm, or value, hash or indicator, and
+    optionally indicator_id; other columns are ignored. In a text file, and without that column, the
+    id is `line-N`. Empty lines and lines starting with # are passed over.
 
     Args:
         path: the list.
@@ -112,6 +113,19 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     if not names:
         raise IndicatorSetError(f"{path} holds no indicator")
     return _table(algorithm, names, values)
+
+
+def named_algorithms(path: Path) -> list[Algorithm]:
+    """The algorithms that a CSV's columns are named after; none for a text file.
+
+    A value does not say what it is: a PDQ code and a SHA-256 digest are both 64 hex digits.
+
+    Raises:
+        IndicatorSetError: it cannot be read.
+    """
+    if path.suffix.lower() != ".csv":
+        return []
+    return _algorithms(_columns(csv.DictReader(_lines(path))))
 
 
 @dataclass(frozen=True)
@@ -200,21 +214,23 @@ def _by_unit(data: pa.Table, unit: str, column: str) -> dict[Any, Any]:
 
 def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]:
     """(line number, indicator id, value as text)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise IndicatorSetError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    lines = _lines(path)
     if path.suffix.lower() != ".csv":
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip() and not line.startswith("#"):
+        for number, line in enumerate(lines, 1):
+            if line.strip():
                 yield number, f"line-{number}", line.strip()
         return
-    lines = ["" if line.startswith("#") else line for line in text.splitlines()]
     reader = csv.DictReader(lines)
-    columns = [name.strip().lower() for name in reader.fieldnames or []]
+    columns = _columns(reader)
     reader.fieldnames = columns
     value_column = next((c for c in (algorithm, *_VALUE_COLUMNS) if c in columns), None)
     if value_column is None:
+        others = _algorithms(columns)
+        if others:
+            raise IndicatorSetError(
+                f"{path} line 1: its values are {' and '.join(others)}, not {algorithm}: build it "
+                f"with {' or '.join(map(_option, others))}"
+            )
         raise IndicatorSetError(
             f"{path} line 1: no column named value, hash or {algorithm}; it has "
             f"{', '.join(columns) or 'none'}"
@@ -226,6 +242,28 @@ def _entries(path: Path, algorithm: Algorithm) -> Iterator[tuple[int, str, str]]
         if not name:
             raise IndicatorSetError(f"{path} line {number}: {id_column} is empty")
         yield number, name, (row[value_column] or "").strip()
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a list, comments emptied."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise IndicatorSetError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    return ["" if line.startswith("#") else line for line in text.splitlines()]
+
+
+def _columns(reader: csv.DictReader[str]) -> list[str]:
+    return [name.strip().lower() for name in reader.fieldnames or []]
+
+
+def _algorithms(columns: list[str]) -> list[Algorithm]:
+    return [one for one in _ALGORITHMS if one in columns]
+
+
+def _option(algorithm: Algorithm) -> str:
+    """How the command line asks for it."""
+    return "--kind url" if algorithm == "url" else f"--algorithm {algorithm}"
 
 
 def _csv_rows(path: Path, reader: csv.DictReader[str]) -> Iterator[dict[str | Any, str | Any]]:
@@ -249,8 +287,20 @@ def _value(path: Path, line: int, text: str, algorithm: Algorithm, url_key: byte
         kind = "digest" if algorithm in digests.DIGEST_BYTES else "code"
         raise IndicatorSetError(
             f"{path} line {line}: a {algorithm} {kind} is {2 * VALUE_BYTES[algorithm]} hex digits"
+            f"{_looks_like(text, len(value))}"
         )
     return value
+
+
+def _looks_like(text: str, size_bytes: int) -> str:
+    """What to do, where another algorithm's value stands."""
+    if "://" in text:
+        return f"; this looks like a URL: build the list with {_option('url')}"
+    fitting = [one for one in _ALGORITHMS if one != "url" and VALUE_BYTES[one] == size_bytes]
+    if not fitting:
+        return ""
+    options = " or ".join(map(_option, fitting))
+    return f"; this has the length of {' or '.join(fitting)}: build the list with {options}"
 
 
 def _table(algorithm: Algorithm, names: list[str], values: list[bytes]) -> pa.Table:

@@ -94,7 +94,7 @@ def serve_until_stopped(
 
     def ready(port: int) -> None:
         host = listen.rpartition(":")[0]
-        out.print(f"{what} serves on {host}:{port}")  # no more: a store's URL may hold a password
+        out.print(f"{what} serves on {host}:{port}")
         sys.stdout.flush()
 
     try:

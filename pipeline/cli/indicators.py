@@ -43,7 +43,7 @@ def indicators_build(
         Path,
         typer.Argument(
             help="A folder of pictures (pdq), or a list: text with one value a line, or CSV with "
-            "a header (value, and optionally indicator_id)."
+            "a header (value, or the algorithm's name; and optionally indicator_id)."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="The set's new folder.")],
@@ -59,7 +59,12 @@ def indicators_build(
     provenance: Annotated[str, typer.Option(help="Who made it, from what.")],
     algorithm: Annotated[
         Optional[SetAlgorithm],
-        typer.Option(help="What its values are. [default: pdq, or url]", show_default=False),
+        typer.Option(
+            help="What its values are; needed for a list, unless it is of URLs or a CSV with a "
+            "column named after it (a pdq code and a sha256 digest look the same). [default: pdq "
+            "for a folder, url for kind url]",
+            show_default=False,
+        ),
     ] = None,
     version: Annotated[int, typer.Option(min=1, help="Counts up; older ones are refused.")] = 1,
     effective: Annotated[
@@ -98,7 +103,7 @@ def indicators_build(
     from matchers.indicators import manifest as on_disk
     from pipeline import keys
 
-    chosen = algorithm or (SetAlgorithm.url if kind is SetKind.url else SetAlgorithm.pdq)
+    chosen = algorithm or _algorithm(source, kind)
     is_pdq, is_url = chosen is SetAlgorithm.pdq, chosen is SetAlgorithm.url
     key = keys.signing_key(signing_key)
     if (previous is None) != (version == 1):
@@ -152,6 +157,24 @@ def indicators_build(
         f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "
         f"{written.algorithm} indicators, kind {written.kind}, signed"
     )
+
+
+def _algorithm(source: Path, kind: SetKind) -> SetAlgorithm:
+    """What a source's values are, where it says so itself; a list of digits does not."""
+    from matchers.indicators import build as building
+
+    if kind is SetKind.url:
+        return SetAlgorithm.url
+    if source.is_dir():
+        return SetAlgorithm.pdq
+    named = building.named_algorithms(source)
+    if len(named) != 1:
+        what = f"has columns for {' and '.join(named)}" if named else "does not say"
+        raise typer.BadParameter(
+            f"{source} {what}: name what its values are with --algorithm pdq, md5, sha1 or sha256 "
+            "(--kind url for URLs). A pdq code and a sha256 digest are both 64 hex digits"
+        )
+    return SetAlgorithm(named[0])
 
 
 @app.command("verify")

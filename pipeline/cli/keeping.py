@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from pipeline.cli.common import Address, ProviderKeys, check_address, out
-from pipeline.cli.serving import ServiceKeys, StorePlace, app
+from pipeline.cli.common import Address, ProviderKeys, check_address, err, out
+from pipeline.cli.serving import ServiceKeys, StorePlace, app, store_name
 from pipeline.errors import SluisError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["app"]
 
 
 @app.command("sweep")
-def verification_sweep(store: StorePlace = "verification.sqlite3") -> None:
+def verification_sweep(store: StorePlace) -> None:
     """Delete what is past its retention, as the service does by itself several times a day."""
     from pipeline.verification import expiry
 
@@ -35,10 +35,13 @@ def verification_close(
     receipt: Annotated[
         Path, typer.Argument(help="The receipt that `sluis keys destroy` gave the provider.")
     ],
-    store: StorePlace = "verification.sqlite3",
+    store: StorePlace,
     keys: ServiceKeys = Path("keys/verification"),
 ) -> None:
-    """Close an epoch whose key is destroyed: take nothing new of it, delete its single hits."""
+    """Close an epoch whose key is destroyed: take nothing new of it, delete its single hits.
+
+    Says so where the store holds no candidate of that order, or the epoch was closed before.
+    """
     from pipeline import keys as key_folders
     from pipeline import signed
     from pipeline.epoch_keys import RECEIPT
@@ -46,8 +49,16 @@ def verification_close(
 
     facts = signed.check(_json(receipt), RECEIPT, [key_folders.receipt_public_key(keys)])
     with _opened(store) as kept:
+        before = expiry.standing(kept, facts)
         deleted = expiry.close_epoch(kept, facts)
-    out.print(f"epoch {facts['epoch']} of order {facts['order_id']} is closed")
+    if not before.holds_order:
+        err.print(
+            f"this store holds no candidate of order {facts['order_id']}: was --store the one that "
+            "is served? Close the epoch in that one too",
+            soft_wrap=True,
+        )
+    closed = "was closed before" if before.is_closed else "is closed"
+    out.print(f"epoch {facts['epoch']} of order {facts['order_id']} {closed}")
     _show_deleted(deleted)
 
 
@@ -76,7 +87,7 @@ def verification_checkpoint(
 
 @app.command("audit")
 def verification_audit(
-    store: StorePlace = "verification.sqlite3",
+    store: StorePlace,
     checkpoint: Annotated[
         Optional[list[Path]],
         typer.Option(
@@ -115,6 +126,7 @@ def _opened(store: str) -> Iterator[Store]:
     from pipeline.verification.store import open_store
 
     kept = open_store(store, may_make=False)
+    out.print(f"store {store_name(store)}", soft_wrap=True)
     try:
         yield kept
     finally:

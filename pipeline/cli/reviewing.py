@@ -53,14 +53,18 @@ class StateWord(StrEnum):
 
 ReviewerKeys = Annotated[
     Path,
-    typer.Option("--keys", envvar="SLUIS_REVIEWER_KEYS", help="The reviewer's key folder."),
+    typer.Option(
+        "--keys",
+        envvar="SLUIS_REVIEWER_KEYS",
+        help="Your own key folder: it says who you are, so it is never guessed.",
+    ),
 ]
 
 
 @app.command("list")
 def verification_list(
     verification: Address,
-    keys: ReviewerKeys = Path("keys/reviewer-1"),
+    keys: ReviewerKeys,
     state: Annotated[
         StateWord, typer.Option(help="Which candidates; todo: what waits for your own decision.")
     ] = StateWord.todo,
@@ -109,7 +113,7 @@ def verification_list(
 def verification_open(
     candidate: Annotated[str, typer.Argument(help="The candidate's id, 32 hex digits.")],
     verification: Address,
-    keys: ReviewerKeys = Path("keys/reviewer-1"),
+    keys: ReviewerKeys,
     as_json: AsJson = False,
 ) -> None:
     """Show what a candidate's seal holds: what matched, how closely. No name stands in it."""
@@ -133,7 +137,7 @@ def verification_decide(
     candidate: Annotated[str, typer.Argument(help="The candidate's id, 32 hex digits.")],
     verdict: Annotated[VerdictWord, typer.Argument(help="The decision.")],
     verification: Address,
-    keys: ReviewerKeys = Path("keys/reviewer-1"),
+    keys: ReviewerKeys,
     reason: Annotated[str, typer.Option(help="Why; needed for a rejection.")] = "",
 ) -> None:
     """Open a candidate, and sign and record your decision on it. It is never changed.
@@ -142,13 +146,20 @@ def verification_decide(
     candidate is disputed until two agree.
     """
     with _connected(verification, keys) as reviewer:
-        item = reviewer.decide(candidate_id(candidate), verdict.value, reason)
+        name = candidate_id(candidate)
+        before = reviewer.get(name)
+        item = reviewer.decide(name, verdict.value, reason)
+        repeated = any(one.reviewer_id == reviewer.reviewer_id for one in before.decisions)
     state = _state(item)
     follows = {
         "confirmed_once": "a second, different reviewer must look",
         "disputed": "reviewers disagree: a further one must look",
     }.get(state, f"a verdict, number {item.verdict.sequence} of its order")
-    out.print(f"{candidate}: you say {verdict}; now {state} ({follows})", soft_wrap=True)
+    had = "had decided already: " if repeated else "say "
+    out.print(
+        f"{candidate}: you, {reviewer.reviewer_id}, {had}{verdict}; now {state} ({follows})",
+        soft_wrap=True,
+    )
 
 
 @app.command("explain")
@@ -162,7 +173,7 @@ def verification_explain(
         ),
     ],
     verification: Address,
-    keys: ReviewerKeys = Path("keys/reviewer-1"),
+    keys: ReviewerKeys,
     as_json: AsJson = False,
 ) -> None:
     """Answer a complaint: what matched, how closely, who decided what, when. No content, no token.

@@ -248,11 +248,22 @@ def _declared(
             f"the order covers several parts of the service ({', '.join(parts)}): state with "
             "--part which one this directory belongs to"
         )
+    if part is not None and part not in parts:
+        raise SourceRefused(
+            f"--part {part} is none of the parts that the order covers ({', '.join(parts)}): "
+            "nothing of the directory may be opened. Correct it, or leave the directory out"
+        )
     if consent is None and valid.consent_required:
         raise SourceRefused(
             f"the order's legal profile {valid.legal_profile} asks for consent, which a directory "
             "cannot say: scan a manifest with a consent column, or state --consent given if every "
             "uploader has consented"
+        )
+    if "new" in valid.kinds and valid.group_hits_by == "account":
+        err.print(
+            "a directory names no accounts: a hit on new material in it stays shut, since no "
+            "second one of its account can come. Scan a manifest with account_id to find new material",
+            soft_wrap=True,
         )
     return Declared(
         part=part or parts[0],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
-from pipeline.cli.common import GROUP, serve_until_stopped
+from pipeline.cli.common import GROUP, out, serve_until_stopped
 
 StorePlace = Annotated[
     str,
@@ -21,6 +23,17 @@ StorePlace = Annotated[
 ]
 
 ServiceKeys = Annotated[Path, typer.Option("--keys", help="The service's key folder.")]
+
+
+def store_name(place: str) -> str:
+    """A store as it may be shown: a file in full, a database without its password."""
+    if "://" not in place:
+        return str(Path(place).resolve())
+    url = urlsplit(place)
+    host = url.netloc.rpartition("@")[2]
+    user = f"{url.username}@" if url.username else ""
+    return f"{url.scheme}://{user}{host}{url.path}"
+
 
 app = typer.Typer(
     help="The other side: serve candidates to reviewers; list, open, decide.", **GROUP
@@ -56,6 +69,11 @@ def verification_serve(
     from pipeline.verification import service
 
     valid = [orders.load(file) for file in order]
+
+    def ready_with(ready: Callable[[int], None], port: int) -> None:
+        ready(port)
+        out.print(f"candidates are kept in {store_name(store)}", soft_wrap=True)
+
     serve_until_stopped(
         "verification",
         listen,
@@ -65,7 +83,7 @@ def verification_serve(
             store_path=store,
             orders=valid,
             retention_days=retention_days,
-            ready=ready,
+            ready=lambda port: ready_with(ready, port),
             stop=stop,
         ),
     )

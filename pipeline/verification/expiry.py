@@ -45,6 +45,19 @@ class Deleted:
     erased: int = 0
 
 
+@dataclass(frozen=True)
+class Standing:
+    """What a store knows of an epoch.
+
+    Attributes:
+        holds_order: any candidate of its order is here.
+        is_closed: it has been closed here.
+    """
+
+    holds_order: bool
+    is_closed: bool
+
+
 def sweep(store: Store) -> Deleted:
     """Delete all whose last day of retention is over.
 
@@ -81,10 +94,7 @@ def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
         NotServed: the receipt does not name an order and epoch.
         StoreFault: as `sweep`.
     """
-    try:
-        order_id, epoch = bytes.fromhex(receipt["order_id"]), int(receipt["epoch"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotServed("the receipt names no order and epoch: ask the provider") from error
+    order_id, epoch = _named(receipt)
 
     def record(transaction: Transaction) -> None:
         now = store.now()
@@ -115,3 +125,28 @@ def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
     if counts:
         store.purge()
     return Deleted(**counts)
+
+
+def standing(store: Store, receipt: Mapping[str, Any]) -> Standing:
+    """What a store knows of the epoch that a receipt names.
+
+    Raises:
+        NotServed, StoreFault: as `close_epoch`.
+    """
+    order_id, epoch = _named(receipt)
+    with store.read() as connection:
+        held = connection.execute(
+            "SELECT 1 FROM candidate WHERE order_id = ? LIMIT 1", (order_id,)
+        ).fetchone()
+        closed = connection.execute(
+            "SELECT 1 FROM closed_epoch WHERE order_id = ? AND epoch = ?", (order_id, epoch)
+        ).fetchone()
+    return Standing(holds_order=held is not None, is_closed=closed is not None)
+
+
+def _named(receipt: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The order's id and the epoch that a receipt names."""
+    try:
+        return bytes.fromhex(receipt["order_id"]), int(receipt["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotServed("the receipt names no order and epoch: ask the provider") from error

@@ -15,14 +15,18 @@ from pipeline.rpc import verdicts as wire
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
 from pipeline.rpc.status import wrapped
-from pipeline.verdicts import CONFIRMED, REJECTED, sign_decision
+from pipeline.verdicts import CONFIRMED, REJECTED, reviewer_id, sign_decision
 
 DEADLINE_SECONDS: Final = 30.0
 _PAGE: Final = 500
 
 
 class Reviewer:
-    """One reviewer's connection to a verification service."""
+    """One reviewer's connection to a verification service.
+
+    Attributes:
+        reviewer_id: of the key that signs; it stands in decisions and verdicts.
+    """
 
     def __init__(self, address: str, key_folder: Path) -> None:
         """Connect lazily with the reviewer's certificate and keys.
@@ -33,6 +37,7 @@ class Reviewer:
         self._address = address
         self._verifier = keys.verifier_private_key(key_folder)
         self._decider = keys.signing_key(key_folder / "decision.key")
+        self.reviewer_id = reviewer_id(self._decider.public_key())
         self._channel = keys.identity(key_folder).channel(address, "verification")
         self._service = ReviewServiceStub(self._channel)
 

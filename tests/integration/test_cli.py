@@ -16,7 +16,7 @@ import yaml
 from support import world as worlds
 
 from matchers import indicators, urls
-from pipeline import cli, keys, order
+from pipeline import cli, keys, order, verdicts
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 
@@ -102,8 +102,29 @@ def serving(deployed: worlds.World, store: Path):
     )
 
 
-def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
+@pytest.mark.parametrize(
+    "command",
+    [["list"], ["open", "00" * 16], ["decide", "00" * 16, "confirmed"],
+     ["explain", "00" * 16, "--reference", "C-1"]],
+    ids=lambda words: words[0],
+)  # fmt: skip
+def test_who_reviews_is_said_and_never_guessed(sluis, deployed, command):
+    """No folder that happens to lie here makes anybody reviewer 1."""
+    assert Path("keys/reviewer-1").is_dir()
+    done = sluis("verification", *command, "--verification", "127.0.0.1:9")
+    assert done.status == 2
+    assert "--keys" in done.err
+    assert "SLUIS_REVIEWER_KEYS" in done.err
+
+
+def signer(folder: str) -> str:
+    """The id of the key that signs a reviewer's decisions."""
+    return verdicts.reviewer_id(keys.signing_key(Path(folder) / "decision.key").public_key())
+
+
+def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path, monkeypatch):
     """The whole path of the README, typed."""
+    monkeypatch.setenv("SLUIS_REVIEWER_KEYS", "keys/reviewer-1")
     assert (
         "signature, data and period are in order" in sluis("indicators", "verify", "sets/known").out
     )
@@ -153,7 +174,8 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path):
             "verification", "decide", name, "rejected", "--reason", "a cat", "--verification",
             address, "--keys", "keys/reviewer-2",
         )  # fmt: skip
-        assert "you say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
+        assert "say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
+        assert f"you, {signer('keys/reviewer-2')}, say" in decided.out
         state = sluis("verification", "list", "--state", "rejected", "--verification", address)
         assert "1 rejected candidates" in state.out
 
@@ -171,6 +193,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
     ):
         monkeypatch.setenv("SLUIS_VERIFICATION", address)
         monkeypatch.setenv("SLUIS_VAULT", vault)
+        monkeypatch.setenv("SLUIS_REVIEWER_KEYS", "keys/reviewer-1")
         scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
                 "--consent", "given"]  # fmt: skip
         assert sluis(*scan, "--run-dir", "run").status == 0
@@ -186,6 +209,10 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
             todo = sluis("verification", "list", "--json", *who).out.splitlines()
             assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
+        twice = sluis("verification", "decide", coffee, "confirmed")
+        assert (twice.status, "had decided already: confirmed" in twice.out) == (0, True)
+        other = sluis("verification", "decide", coffee, "rejected", "--reason", "no")
+        assert (other.status, "you have already decided" in other.err) == (4, True)
         dispute = sluis("verification", "decide", coffee, "rejected", "--reason", "coffee", *two)
         assert "now disputed (reviewers disagree" in dispute.out
         early = sluis("reports", "draft", cat, "--verdicts", "verdicts.jsonl", "--order",
@@ -369,6 +396,7 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         return ["indicators", "build", "listed", "sets/next", "--set-id", set_id, "--kind", "known",
                 "--order", "X", "--not-after", "2099-01-01", "--provenance", "x", *more]  # fmt: skip
 
+    me = ("--keys", "keys/reviewer-1")
     cases = [
         (scan, 3, "cannot be reached"),
         (changed("--order", "none.yaml"), 2, "order example"),
@@ -377,8 +405,8 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         (["scan", "nothing", *scan[2:-2]], 2, "does not exist"),
         (["report", "run-unknown"], 2, "holds no complete run"),
         (["keys", "new", "keys"], 2, "never overwritten"),
-        (["verification", "open", "abc", "--verification", "127.0.0.1:9"], 2, "32 hex digits"),
-        (["verification", "list", "--verification", "127.0.0.1:9"], 3, "cannot be reached"),
+        (["verification", "open", "abc", "--verification", "127.0.0.1:9", *me], 2, "32 hex digits"),
+        (["verification", "list", "--verification", "127.0.0.1:9", *me], 3, "cannot be reached"),
         (["scan"], 2, "Missing argument"),
         (["scan", "photos", "--colour"], 2, "No such option"),
         (["indicators", "build", "listed", "sets/known", "--set-id", "known", "--kind", "known",
@@ -395,6 +423,25 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         assert "Traceback" not in done.err
 
 
+def test_what_the_values_of_a_list_are_is_never_guessed(sluis, deployed):
+    """SHA-256 digests would pass for PDQ codes and match nothing, in silence."""
+    build = ["--set-id", "x", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
+             "--provenance", "x"]  # fmt: skip
+    Path("list.txt").write_text("00" * 32)
+    Path("list.csv").write_text(f"name,sha256\na,{'00' * 32}\n")
+    Path("two.csv").write_text(f"md5,sha256\n{'00' * 16},{'00' * 32}\n")
+    for source in ("list.txt", "two.csv"):
+        refused = sluis("indicators", "build", source, "sets/x", *build)
+        assert refused.status == 2
+        assert "--algorithm" in refused.err
+        assert not Path("sets/x").exists()
+    asked = sluis("indicators", "build", "list.txt", "sets/1", *build, "--algorithm", "sha256")
+    assert "1 sha256 indicators" in asked.out
+    assert "1 sha256 indicators" in sluis("indicators", "build", "list.csv", "sets/2", *build).out
+    refused = sluis("indicators", "build", "list.csv", "sets/3", *build, "--algorithm", "pdq")
+    assert (refused.status, "values are sha256, not pdq" in refused.err) == (1, True)
+
+
 def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):
     """A manifest says row by row what a directory cannot; saying it twice is a mistake."""
     Path("m.csv").write_text("item_id,uri,part,encryption,account_class\n")
@@ -402,6 +449,34 @@ def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):
                  "--verification", "127.0.0.1:9", "--run-dir", "run", "--part", "x")  # fmt: skip
     assert done.status == 2
     assert "row by row" in done.err
+
+
+def test_a_part_that_the_order_does_not_name_is_refused(sluis, deployed):
+    """A slip of the pen is no complete run in which everything was skipped."""
+    Path("photos").mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", "photos")
+    done = sluis("scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
+                 "--verification", "127.0.0.1:9", "--run-dir", "run", "--consent", "given",
+                 "--part", "public-galery")  # fmt: skip
+    assert done.status == 2
+    assert "(public-gallery)" in done.err
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("group_by", ["account", "material"])
+def test_a_directory_under_an_order_for_new_material_is_warned_about(sluis, deployed, group_by):
+    """Its items have no account, so that no two of their hits ever meet."""
+    values = yaml.safe_load(Path("order.yaml").read_text())
+    scan = ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known",
+            "--verification", "127.0.0.1:9", "--run-dir", "run", "--consent", "given"]  # fmt: skip
+    Path("photos").mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", "photos")
+    assert "names no accounts" not in sluis(*scan).err
+    values |= {"kinds": ["known", "new"], "media": ["image"], "prior_known_order": "X-1",
+               "group_hits_by": group_by}  # fmt: skip
+    Path("order.yaml").write_text(yaml.safe_dump(values))
+    warned = "names no accounts" in sluis(*scan, "--run-dir", "run-2").err
+    assert warned == (group_by == "account")
 
 
 def test_an_order_with_several_parts_asks_which_one_a_directory_is(sluis, deployed):

@@ -14,6 +14,7 @@ from support import hits
 from support import world as worlds
 
 from pipeline import order, vouchers
+from pipeline.cli import serving
 from pipeline.emit import Emitter
 from pipeline.verification import audit
 from pipeline.verification.store import open_store
@@ -101,6 +102,9 @@ def test_a_key_is_listed_rotated_destroyed_and_its_epoch_closed(sluis, deployed,
     closed = sluis("verification", "close", receipt, "--store", where)
     assert closed.status == 0, closed.err
     assert "deleted 1 single hits" in closed.out
+    assert "is closed" in closed.out
+    assert closed.err == ""
+    assert "was closed before" in sluis("verification", "close", receipt, "--store", where).out
     assert send(deployed, where, one, two, day=first + 30) == [9, 0]
 
     forged = json.loads(receipt.read_text()) | {"epoch": 3}
@@ -203,6 +207,35 @@ def test_a_history_written_anew_is_found_by_the_checkpoints_before_the_last(
     broken = sluis("verification", "audit", "--store", where, "--checkpoint", "kept.jsonl")
     assert broken.status == 5
     assert "link 1 is not the one" in broken.err
+
+
+def test_closing_an_epoch_in_a_store_of_other_orders_says_so(sluis, deployed, tmp_path):
+    """A receipt for the right service, given to the wrong store."""
+    seal(deployed, "x", "1", epochs().first_day)
+    sluis("keys", "destroy", "--order", "order.yaml", "--epoch", "0")
+    (receipt,) = Path("keys/provider/epochs").glob("*/0-v1.receipt.json")
+    other = tmp_path / "other.sqlite3"
+    open_store(str(other)).close()
+    done = sluis("verification", "close", receipt, "--store", other)
+    assert done.status == 0
+    assert "holds no candidate of order" in done.err
+    assert str(other) in done.out
+
+
+@pytest.mark.parametrize("command", [["sweep"], ["audit"], ["close", "receipt.json"]])
+def test_the_store_is_named_and_never_guessed(sluis, command):
+    """Whatever lies in the current folder under the usual name is not touched."""
+    open_store("verification.sqlite3").close()
+    done = sluis("verification", *command)
+    assert done.status == 2
+    assert "--store" in done.err
+
+
+def test_a_store_is_shown_without_its_password():
+    """Wherever the password stands in the URL."""
+    shown = serving.store_name("postgresql://sluis:secret@db.example:5432/one?password=secret")
+    assert shown == "postgresql://sluis@db.example:5432/one"
+    assert serving.store_name("here.sqlite3") == str(Path("here.sqlite3").resolve())
 
 
 @pytest.mark.parametrize("command", ["sweep", "audit"])

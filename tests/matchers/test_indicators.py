@@ -165,6 +165,39 @@ def test_a_csv_column_named_after_the_algorithm_comes_first(tmp_path):
     assert contents(build.from_list(path, "sha1")) == [("line-2", sha1)]
 
 
+@pytest.mark.parametrize("algorithm", VALUE_BYTES)
+@pytest.mark.parametrize("column", VALUE_BYTES)
+def test_a_csv_column_named_after_another_algorithm_is_refused(tmp_path, algorithm, column):
+    """A PDQ code and a SHA-256 digest look the same: the name tells them apart, and is heeded."""
+    path = tmp_path / "list.csv"
+    path.write_text(f"id,{column}\na,{'00' * 32}\n")
+    assert build.named_algorithms(path) == [column]
+    if column != algorithm:
+        with pytest.raises(IndicatorSetError, match=f"values are {column}, not {algorithm}"):
+            build.from_list(path, algorithm, URL_KEY)
+
+
+def test_a_list_names_its_algorithms_or_none(tmp_path):
+    """Columns of several digests name several; text names none."""
+    (tmp_path / "two.csv").write_text("id, SHA256 ,md5,value\n")
+    (tmp_path / "list.txt").write_text("sha256\n")
+    assert build.named_algorithms(tmp_path / "two.csv") == ["md5", "sha256"]
+    assert build.named_algorithms(tmp_path / "list.txt") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [("00" * 16, "--algorithm md5"), ("00" * 20, "--algorithm sha1"),
+     ("https://example.org/a", "--kind url")],
+)  # fmt: skip
+def test_the_value_of_another_algorithm_says_how_to_build_the_list(tmp_path, value, remedy):
+    """Whoever forgot to name the algorithm is told which one fits."""
+    path = tmp_path / "list.txt"
+    path.write_text(value)
+    with pytest.raises(IndicatorSetError, match=f"hex digits; .*build the list with {remedy}"):
+        build.from_list(path, "pdq")
+
+
 def test_a_byte_order_mark_is_no_part_of_the_first_value(tmp_path):
     """Lists saved by spreadsheets start with one."""
     value = values("md5", 1)[0]

@@ -1,0 +1,50 @@
+"""The commands that the documents print: each can be typed as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+import typer
+from support import world as worlds
+
+from pipeline import cli
+
+DOCUMENTS = ("README.md", "docs/review.md", "docs/verification.md")
+
+
+def commands(document: str) -> list[list[str]]:
+    """Every `sluis …` line of a document's blocks of code, continued lines joined."""
+    text = (worlds.REPOSITORY / document).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("sluis ")]
+
+
+def exported(document: str) -> dict[str, str]:
+    """What a document says to export."""
+    text = (worlds.REPOSITORY / document).read_text(encoding="utf-8")
+    lines = re.findall(r"^export (.*)$", text, re.MULTILINE)
+    return dict(word.split("=", 1) for line in lines for word in shlex.split(line))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_printed_command_has_what_it_needs(document, monkeypatch):
+    """Each parses with the exported variables and nothing else."""
+    for name in ("SLUIS_VERIFICATION", "SLUIS_VAULT", "SLUIS_REVIEWER_KEYS", "SLUIS_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in exported(document).items():
+        monkeypatch.setenv(name, value)
+    printed = commands(document)
+    assert len(printed) >= 5
+    for line in printed:
+        words = line[: line.index(">")] if ">" in line else line
+        group = typer.main.get_command(cli.app)
+        rest = words
+        while hasattr(group, "commands"):
+            group = group.commands[rest[0]]
+            rest = rest[1:]
+        with group.make_context("sluis", list(rest)):
+            pass  # parsed: a missing option or argument raises
+        assert "…" not in " ".join(words), f"{document}: {words} cannot be typed"
