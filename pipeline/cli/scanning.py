@@ -262,7 +262,8 @@ def _declared(
     if "new" in valid.kinds and valid.group_hits_by == "account":
         err.print(
             "a directory names no accounts: a hit on new material in it stays shut, since no "
-            "second one of its account can come. Scan a manifest with account_id to find new material",
+            "second one of its account can come. Scan a manifest with account_id to find new "
+            "material",
             soft_wrap=True,
         )
     return Declared(

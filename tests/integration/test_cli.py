@@ -354,6 +354,7 @@ def test_a_second_version_carries_on_the_first(sluis, deployed, kind):
         kind
     ]
     added = {"new": "0f" * 32, "url": "http://c.example/"}[kind]
+    says = {"new": ["--algorithm", "pdq"], "url": []}[kind]
     found = []
     for version, lines, more in (
         (1, listed, ["--effective", "2026-01-01"]),
@@ -366,7 +367,7 @@ def test_a_second_version_carries_on_the_first(sluis, deployed, kind):
         Path("list.txt").write_text("\n".join(lines))
         done = sluis("indicators", "build", "list.txt", f"sets/v{version}", "--set-id", "listed",
                      "--kind", kind, "--order", "X", "--not-after", "2099-01-01",
-                     "--provenance", "x", *more)  # fmt: skip
+                     "--provenance", "x", *says, *more)  # fmt: skip
         assert done.status == 0, done.err
         key = keys.trusted_centre_keys(deployed.keys / "provider")
         found.append(indicators.load(f"sets/v{version}", key, today=dt.date(2026, 3, 1)))
