@@ -192,6 +192,12 @@ def _check_follows(manifest: Manifest, before: Manifest) -> None:
                 f"indicator set {manifest.set_id!r}: {name} is not that of the version before, "
                 f"{before.set_id!r} version {before.version}; a set keeps it for good"
             )
+    if manifest.kind == "new" and manifest.radius_bits < before.radius_bits:
+        raise IndicatorSetError(
+            f"indicator set {manifest.set_id!r}: radius_bits is {manifest.radius_bits}, less than "
+            f"{before.radius_bits} of version {before.version}: what joins now could be near a "
+            "picture hit before and count as another. Keep the radius"
+        )
     if manifest.effective < before.effective:
         raise IndicatorSetError(
             f"indicator set {manifest.set_id!r}: effective is {manifest.effective}, before "

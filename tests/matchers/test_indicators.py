@@ -450,6 +450,7 @@ def test_clusters_hold_when_the_lines_of_a_list_move(tmp_path):
         ({"set_id": "other"}, "set_id is not that of the version before"),
         ({"kind": "known"}, "kind is not that of the version before"),
         ({"version": 3, "lineage": ("0" * 64,)}, "does not follow version 1"),
+        ({"radius_bits": 30}, "radius_bits is 30, less than 31 of version 1"),
     ],
 )
 def test_a_version_that_does_not_follow_the_one_before_is_refused(tmp_path, changes, message):
