@@ -46,6 +46,7 @@ TURNS: Final = {
 mirrored, columns mirrored, then rows and columns exchanged."""
 
 _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
+_BAND_SAMPLES: Final = 1 << 18  # deep grey is scaled in bands of rows: floats take 8 bytes each
 _WHITE: Final = (255, 255, 255, 255)
 
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
@@ -241,10 +242,10 @@ def _deep_grey(image: Image.Image) -> Pixels:
         isinstance(image, TiffImagePlugin.TiffImageFile)
         and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
     ):
-        return 255 - grey
+        return np.subtract(255, grey, out=grey)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        return np.where(samples == transparent, np.uint8(255), grey)
+        grey[samples == transparent] = 255
     return grey
 
 
@@ -255,14 +256,34 @@ def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
     integers and floats carry no range of their own: 0..1 and 0..255 floats, 0..255 and 0..65535
     integers are what files hold in practice; beyond that the picture's own maximum is white.
     """
-    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(values.max(initial=0.0))
-    if np.issubdtype(samples.dtype, np.integer):
-        is_narrow = samples.dtype.itemsize > 2 and peak <= 255
+    grey = np.empty(samples.shape, np.uint8)
+    rows = max(1, _BAND_SAMPLES // max(1, samples.shape[1]))
+    bands = [slice(row, row + rows) for row in range(0, len(samples), rows)]
+    if samples.dtype.kind == "u" and samples.dtype.itemsize == 2:
+        for band in bands:
+            grey[band] = samples[band].astype(np.uint16) >> 8
+        return grey
+    peak = max((float(_finite(samples[band]).max(initial=0.0)) for band in bands), default=0.0)
+    for band in bands:
+        grey[band] = _by_peak(_finite(samples[band]), samples.dtype, peak)
+    return grey
+
+
+def _finite(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Samples as numbers to reckon with; what is none is black."""
+    return np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _by_peak(
+    values: npt.NDArray[np.float64], dtype: np.dtype[np.generic], peak: float
+) -> npt.NDArray[np.float64]:
+    """Values -> 0..255, by the kind of number they were and the picture's own maximum."""
+    if np.issubdtype(dtype, np.integer):
+        is_narrow = dtype.itemsize > 2 and peak <= 255
         white = 255.0 if is_narrow else max(peak, 65_535.0)
-        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255).astype(np.uint8)
+        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255)
     white = 1.0 if peak <= 1 else max(peak, 255.0)
-    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(values * (255 / white)), 0, 255)
 
 
 def _as_shown(pixels: Pixels, image: Image.Image) -> Pixels:

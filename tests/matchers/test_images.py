@@ -843,6 +843,33 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     assert images.decode(blob).shape == (60, 80, 3)
 
 
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.arange(1200, dtype=np.uint16)[:, None] * 54 + np.arange(1000, dtype=np.uint16),
+        np.arange(1_200_000, dtype=np.int32).reshape(1200, 1000),
+        np.linspace(0, 1, 1_200_000, dtype=np.float32).reshape(1200, 1000),
+    ],
+    ids=["16_bits", "32_bits", "float"],
+)
+def test_deep_grey_takes_few_bytes_a_pixel(samples):
+    """It is scaled in bands; at once, floats of 8 bytes would be held several times over."""
+    blob = store(samples, "TIFF")
+    tracemalloc.start()
+    try:
+        shown = images.decode(blob)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 14 * samples.size
+    white = 65_536 if samples.dtype == np.uint16 else int(samples.max()) + 1
+    if samples.dtype.kind == "f":
+        expected = np.rint(samples.astype(np.float64) * 255)
+    else:
+        expected = samples.astype(np.int64) * 256 // white
+    np.testing.assert_array_equal(shown, expected)
+
+
 # --- memory of decoded pictures -----------------------------------------------------------------
 
 
