@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -131,26 +133,45 @@ def orientation(image: Image.Image) -> int:
 
 
 class _Budget:
-    """A number of pixels that threads share; whoever asks for more than is left waits."""
+    """A number of pixels that threads share; whoever asks for more than is left waits.
+
+    They are served in the order in which they came: small pictures do not pass a large one by,
+    or it would wait as long as they keep coming.
+    """
 
     def __init__(self, pixels: int) -> None:
-        self._left = pixels
+        self._pixels = pixels
+        self.count_anew()
+
+    def count_anew(self) -> None:
+        """In a forked child nobody gives back what the parent's other threads held."""
+        self._left = self._pixels
+        self._waiting: deque[object] = deque()
         self._returned = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        with self._returned:
-            self._returned.wait_for(lambda: self._left >= pixels)
-            self._left -= pixels
+        place = object()
+        returned = self._returned
+        with returned:
+            self._waiting.append(place)
+            try:
+                returned.wait_for(lambda: self._waiting[0] is place and self._left >= pixels)
+                self._left -= pixels
+            finally:
+                self._waiting.remove(place)
+                returned.notify_all()
         try:
             yield
         finally:
-            with self._returned:
-                self._left += pixels
-                self._returned.notify_all()
+            if returned is self._returned:  # else the block began before a fork
+                with returned:
+                    self._left += pixels
+                    returned.notify_all()
 
 
 _budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
+os.register_at_fork(after_in_child=_budget.count_anew)
 
 
 class _Spare:
@@ -160,6 +181,10 @@ class _Spare:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child the lock may be another thread's, which is not there."""
         self._rooms: list[npt.NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
@@ -184,6 +209,7 @@ class _Spare:
 
 
 _spare: Final = _Spare(limits.MAX_SPARE_BYTES)
+os.register_at_fork(after_in_child=_spare.start_anew)
 
 
 def _check_header(image: Image.Image) -> None:
