@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import threading
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -46,6 +48,7 @@ TURNS: Final = {
 mirrored, columns mirrored, then rows and columns exchanged."""
 
 _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
+_BAND_SAMPLES: Final = 1 << 18  # deep grey is scaled in bands of rows: floats take 8 bytes each
 _WHITE: Final = (255, 255, 255, 255)
 
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
@@ -130,26 +133,45 @@ def orientation(image: Image.Image) -> int:
 
 
 class _Budget:
-    """A number of pixels that threads share; whoever asks for more than is left waits."""
+    """A number of pixels that threads share; whoever asks for more than is left waits.
+
+    They are served in the order in which they came: small pictures do not pass a large one by,
+    or it would wait as long as they keep coming.
+    """
 
     def __init__(self, pixels: int) -> None:
-        self._left = pixels
+        self._pixels = pixels
+        self.count_anew()
+
+    def count_anew(self) -> None:
+        """In a forked child nobody gives back what the parent's other threads held."""
+        self._left = self._pixels
+        self._waiting: deque[object] = deque()
         self._returned = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        with self._returned:
-            self._returned.wait_for(lambda: self._left >= pixels)
-            self._left -= pixels
+        place = object()
+        returned = self._returned
+        with returned:
+            self._waiting.append(place)
+            try:
+                returned.wait_for(lambda: self._waiting[0] is place and self._left >= pixels)
+                self._left -= pixels
+            finally:
+                self._waiting.remove(place)
+                returned.notify_all()
         try:
             yield
         finally:
-            with self._returned:
-                self._left += pixels
-                self._returned.notify_all()
+            if returned is self._returned:  # else the block began before a fork
+                with returned:
+                    self._left += pixels
+                    returned.notify_all()
 
 
 _budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
+os.register_at_fork(after_in_child=_budget.count_anew)
 
 
 class _Spare:
@@ -159,6 +181,10 @@ class _Spare:
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """In a forked child the lock may be another thread's, which is not there."""
         self._rooms: list[npt.NDArray[np.uint8]] = []
         self._lock = threading.Lock()
 
@@ -183,6 +209,7 @@ class _Spare:
 
 
 _spare: Final = _Spare(limits.MAX_SPARE_BYTES)
+os.register_at_fork(after_in_child=_spare.start_anew)
 
 
 def _check_header(image: Image.Image) -> None:
@@ -241,10 +268,10 @@ def _deep_grey(image: Image.Image) -> Pixels:
         isinstance(image, TiffImagePlugin.TiffImageFile)
         and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
     ):
-        return 255 - grey
+        return np.subtract(255, grey, out=grey)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        return np.where(samples == transparent, np.uint8(255), grey)
+        grey[samples == transparent] = 255
     return grey
 
 
@@ -255,14 +282,34 @@ def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
     integers and floats carry no range of their own: 0..1 and 0..255 floats, 0..255 and 0..65535
     integers are what files hold in practice; beyond that the picture's own maximum is white.
     """
-    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(values.max(initial=0.0))
-    if np.issubdtype(samples.dtype, np.integer):
-        is_narrow = samples.dtype.itemsize > 2 and peak <= 255
+    grey = np.empty(samples.shape, np.uint8)
+    rows = max(1, _BAND_SAMPLES // max(1, samples.shape[1]))
+    bands = [slice(row, row + rows) for row in range(0, len(samples), rows)]
+    if samples.dtype.kind == "u" and samples.dtype.itemsize == 2:
+        for band in bands:
+            grey[band] = samples[band].astype(np.uint16) >> 8
+        return grey
+    peak = max((float(_finite(samples[band]).max(initial=0.0)) for band in bands), default=0.0)
+    for band in bands:
+        grey[band] = _by_peak(_finite(samples[band]), samples.dtype, peak)
+    return grey
+
+
+def _finite(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Samples as numbers to reckon with; what is none is black."""
+    return np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _by_peak(
+    values: npt.NDArray[np.float64], dtype: np.dtype[np.generic], peak: float
+) -> npt.NDArray[np.float64]:
+    """Values -> 0..255, by the kind of number they were and the picture's own maximum."""
+    if np.issubdtype(dtype, np.integer):
+        is_narrow = dtype.itemsize > 2 and peak <= 255
         white = 255.0 if is_narrow else max(peak, 65_535.0)
-        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255).astype(np.uint8)
+        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255)
     white = 1.0 if peak <= 1 else max(peak, 255.0)
-    return np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(values * (255 / white)), 0, 255)
 
 
 def _as_shown(pixels: Pixels, image: Image.Image) -> Pixels:

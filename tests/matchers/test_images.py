@@ -16,6 +16,7 @@ import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
+from support.forks import holds_in_a_forked_child
 from support.pictures import bits_apart, on_white, png, reference, smooth, store, tiff
 from support.places import PHOTOS, SHARED_DATA
 from support.settings import SEEDED
@@ -834,6 +835,63 @@ def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     assert together == [1] * 24
 
 
+def test_a_large_picture_is_not_passed_by():
+    """Who came first is served first: small pictures that fit wait behind one that does not."""
+    budget = images._Budget(100)
+    budget._returned = ImpatientCondition()
+    served: list[str] = []
+
+    def ask(name: str, pixels: int) -> threading.Thread:
+        waiting = len(budget._waiting)
+
+        def one() -> None:
+            with budget.hold(pixels):
+                served.append(name)
+
+        thread = threading.Thread(target=one)
+        thread.start()
+        while len(budget._waiting) == waiting and thread.is_alive():
+            thread.join(0.001)
+        return thread
+
+    with budget.hold(50):
+        threads = [ask("large", 100), ask("small", 10)]
+        assert served == []
+    for thread in threads:
+        thread.join()
+    assert served == ["large", "small"]
+
+
+def test_whoever_gives_up_waiting_is_not_waited_for(room_for_two):
+    """The next in the queue is served although the one before it ended in an error."""
+    with images.decoded(WHOLE["jpeg"]), images.decoded(WHOLE["jpeg"]):
+        for _ in range(2):
+            with pytest.raises(WouldWaitError), images.decoded(WHOLE["jpeg"]):
+                pytest.fail("a third picture was decoded")
+    with images.decoded(WHOLE["jpeg"]) as pixels:
+        assert pixels.shape == (60, 80, 3)
+
+
+def test_a_forked_child_has_the_whole_budget():
+    """What the parent held is not held in a child, whose own blocks end as ever."""
+
+    def decodes_after_the_fork() -> bool:
+        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
+            pass
+        large.close()
+        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
+            full = images._budget._left == 0
+        with images._spare.lend(images._Spare.LEAST_BYTES):
+            pass
+        return full and images.decode(WHOLE["jpeg"]).shape == (60, 80, 3)
+
+    with contextlib.ExitStack() as large:
+        large.enter_context(images._budget.hold(limits.MAX_PIXELS_AT_ONCE))
+        with images._spare._lock:
+            assert holds_in_a_forked_child(decodes_after_the_fork)
+    assert images._budget._left == limits.MAX_PIXELS_AT_ONCE
+
+
 def test_a_jpeg_of_very_many_scans_is_refused():
     """Each scan costs a pass over the whole picture: a small file must not cost minutes."""
     blob = store(smooth(60, 80), "JPEG", progressive=True)
@@ -841,6 +899,33 @@ def test_a_jpeg_of_very_many_scans_is_refused():
     bomb = blob[:last] + blob[last:-2] * (limits.MAX_JPEG_SCANS + 1) + blob[-2:]
     assert reason_of(bomb) == "too_many_scans"
     assert images.decode(blob).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.arange(1200, dtype=np.uint16)[:, None] * 54 + np.arange(1000, dtype=np.uint16),
+        np.arange(1_200_000, dtype=np.int32).reshape(1200, 1000),
+        np.linspace(0, 1, 1_200_000, dtype=np.float32).reshape(1200, 1000),
+    ],
+    ids=["16_bits", "32_bits", "float"],
+)
+def test_deep_grey_takes_few_bytes_a_pixel(samples):
+    """It is scaled in bands; at once, floats of 8 bytes would be held several times over."""
+    blob = store(samples, "TIFF")
+    tracemalloc.start()
+    try:
+        shown = images.decode(blob)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 14 * samples.size
+    white = 65_536 if samples.dtype == np.uint16 else int(samples.max()) + 1
+    if samples.dtype.kind == "f":
+        expected = np.rint(samples.astype(np.float64) * 255)
+    else:
+        expected = samples.astype(np.int64) * 256 // white
+    np.testing.assert_array_equal(shown, expected)
 
 
 # --- memory of decoded pictures -----------------------------------------------------------------

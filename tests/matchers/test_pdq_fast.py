@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from support.forks import holds_in_a_forked_child
 from support.pictures import bits_apart, picture, smooth, store, with_means_bit_by_bit, with_scan_of
 from support.places import SHARED_DATA, demo_photos
 
@@ -343,6 +344,12 @@ def test_threads_are_kept_between_calls_and_results_keep_their_order():
     assert names[0] == names[1]
     with pytest.raises(ZeroDivisionError):
         each(lambda number: 1 // number, [1, 0], 2)
+
+
+def test_a_forked_child_makes_threads_of_its_own():
+    """It has none of its parent's, and would wait for them for ever."""
+    assert each(abs, [-1, -2, -3], 2) == [1, 2, 3]
+    assert holds_in_a_forked_child(lambda: each(abs, [-1, -2, -3], 2) == [1, 2, 3])
 
 
 def test_pillow_agrees_on_what_the_orientations_show():
