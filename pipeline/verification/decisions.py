@@ -81,9 +81,11 @@ class Decisions:
         with self._store.read() as connection:
             return _case(connection, one_released(connection, candidate_id))
 
-    def page(self, after: int, size: int, state: str | None) -> tuple[list[Case], int]:
-        """Up to `size` released candidates after a sequence, and how many are in that state."""
-        stored, total = self._store.page(after, size, state)
+    def page(
+        self, after: int, size: int, state: str | None, seen_by: str
+    ) -> tuple[list[Case], int]:
+        """See `Store.page`."""
+        stored, total = self._store.page(after, size, state, seen_by)
         with self._store.read() as connection:
             return _cases(connection, stored), total
 

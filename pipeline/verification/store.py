@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import SluisError
-from pipeline.verdicts import RELEASED
+from pipeline.verdicts import CONFIRMED_ONCE, DISPUTED, RELEASED
 from pipeline.verification import audit
 from pipeline.verification.database import (
     Connection,
@@ -241,9 +241,14 @@ class Store:
         with self.read() as connection:
             return one_released(connection, candidate_id)
 
-    def page(self, after: int, size: int, state: str | None) -> tuple[list[Stored], int]:
-        """Up to `size` released candidates after a sequence, and how many are in that state."""
-        condition, values = ("state = ?", (state,)) if state else (_VISIBLE, ())
+    def page(
+        self, after: int, size: int, state: str | None, seen_by: str = ""
+    ) -> tuple[list[Stored], int]:
+        """Up to `size` released candidates after a sequence, and how many are in that state.
+
+        To a reviewer (`seen_by` their id) one that others alone have decided on is `released`.
+        """
+        condition, values = _in_state(state, seen_by)
         with self.read() as connection:
             rows = connection.execute(
                 f"{_SELECT} WHERE {condition} AND sequence > ? ORDER BY sequence LIMIT ?",
@@ -458,6 +463,8 @@ _SELECT: Final = (
     "SELECT candidate_id, sequence, released, state, received_at, group_ref "
     "FROM candidate LEFT JOIN hit_group USING (group_tag)"
 )
+_UNDECIDED: Final = (RELEASED, CONFIRMED_ONCE, DISPUTED)
+"""States of a candidate without a verdict."""
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
 
@@ -473,6 +480,22 @@ def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozen
     ).fetchall()
     kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
     return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
+
+
+def _in_state(state: str | None, seen_by: str) -> tuple[str, tuple[str, ...]]:
+    """A condition on candidates, and its values."""
+    if state is None:
+        return _VISIBLE, ()
+    if not seen_by or state not in _UNDECIDED:
+        return "state = ?", (state,)
+    decided = (
+        "EXISTS (SELECT 1 FROM decision WHERE decision.candidate_id = candidate.candidate_id "
+        "AND decision.reviewer_id = ?)"
+    )
+    if state == RELEASED:
+        undecided = f"state IN ({marks(len(_UNDECIDED))})"
+        return f"{undecided} AND (state = ? OR NOT {decided})", (*_UNDECIDED, RELEASED, seen_by)
+    return f"state = ? AND {decided}", (state, seen_by)
 
 
 def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:

@@ -180,7 +180,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "now confirmed_once (a second, different reviewer must look)" in first.out
         assert "you: confirmed" in sluis("verification", "list", "--state", "confirmed_once").out
         two = ("--keys", "keys/reviewer-2")
-        for who, waiting in (((), [coffee]), (two, [cat, coffee])):  # a second opinion comes first
+        for who, waiting in (((), [coffee]), (two, [cat, coffee])):
             todo = sluis("verification", "list", "--json", *who).out.splitlines()
             assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
