@@ -232,6 +232,11 @@ class Store:
         with self.read() as connection:
             return _seals(connection, ids)
 
+    def aside(self, ids: Sequence[bytes]) -> dict[bytes, str]:
+        """Which of these are put aside, and why: `CONFLICT` or `ALTERED`."""
+        with self.read() as connection:
+            return _aside(connection, ids)
+
     def get(self, candidate_id: bytes) -> Stored:
         """One released candidate.
 
@@ -315,7 +320,17 @@ class _Intake:
             for one, outcome in zip(arrivals, outcomes, strict=True)
         ]
         self._note(arrivals, outcomes)
-        return outcomes
+        return self._with_repeats(arrivals, outcomes)
+
+    def _with_repeats(self, arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> list[str]:
+        """A repeat of what is put aside has the answer that the first one had."""
+        found = list(zip(arrivals, outcomes, strict=True))
+        again = [one.candidate_id for one, out in found if out == REPEATED and one.group_tag]
+        aside = _aside(self._transaction, again)
+        return [
+            aside.get(one.candidate_id, out) if out == REPEATED and one.group_tag else out
+            for one, out in found
+        ]
 
     def _row(self, one: Arrival) -> tuple[Any, ...]:
         known = (one.candidate_id, one.order_id, one.epoch, self._now)
@@ -480,6 +495,19 @@ def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozen
     ).fetchall()
     kinds = {(0, 0): frozenset(), (1, 0): _WAITS, (0, 1): _DIRECT, (1, 1): _WAITS | _DIRECT}
     return {candidate_id: kinds[waits, is_direct] for candidate_id, waits, is_direct in found}
+
+
+def _aside(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, str]:
+    """See `Store.aside`."""
+    if not ids:
+        return {}
+    rows = transaction.execute(
+        "SELECT candidate_id, group_ref IS NOT NULL "
+        "FROM candidate LEFT JOIN hit_group USING (group_tag) "
+        f"WHERE candidate_id IN ({marks(len(ids))}) AND state = ?",
+        (*ids, QUARANTINED),
+    ).fetchall()
+    return {candidate_id: ALTERED if is_open else CONFLICT for candidate_id, is_open in rows}
 
 
 def _in_state(state: str | None, seen_by: str) -> tuple[str, tuple[str, ...]]:
