@@ -57,6 +57,10 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "page_size is 1 to 1000, after_sequence < 2**63"
             )
+        if request.state not in review_service_pb2.CandidateState.values():
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"there is no state {request.state}"
+            )
         own = reviewer_id(await self._key(context))
         state = next((name for name, value in _STATES.items() if value == request.state), None)
         cases, total = await asyncio.to_thread(

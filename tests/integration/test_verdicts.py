@@ -161,6 +161,23 @@ def test_a_second_opinion_does_not_know_that_it_is_one(world, verification, one,
         assert [i.candidate.candidate_id for i in disputed] == [seen]
 
 
+def test_a_step_is_recorded_with_one_note(world, verification, one, desk):
+    """The same again is fine; another note is not dropped in silence."""
+    (name,) = submit(world, verification, sealed(world, "a"))
+    one.decide(name, REJECTED, "a cat")
+    for _ in range(2):
+        desk.record(name, verdict_service_pb2.PROGRESS_CLOSED, "first note")
+    with pytest.raises(VerificationRefused, match="another note"):
+        desk.record(name, verdict_service_pb2.PROGRESS_CLOSED, "another one")
+
+
+def test_a_list_of_no_state_is_refused(world, verification, one):
+    """A number that is no state does not mean every state."""
+    submit(world, verification, sealed(world, "a"))
+    with pytest.raises(VerificationRefused, match="no state 99"):
+        list(one.list(99))
+
+
 def test_pages_of_long_reasons_are_cut_by_size(world, tmp_path):
     """Reasons as long as they may be: more bytes in a page than a client takes, none is left out."""
     reason, count = "理" * 2_000, 400
