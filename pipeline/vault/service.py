@@ -191,7 +191,7 @@ async def serve(
 
     Raises:
         KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`.
-        RuntimeError: the address is taken.
+        CannotListen: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
     trust = Trust(
