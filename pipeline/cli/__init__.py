@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 # Before anything imports gRPC: its own log lines would name peers and paths.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -36,10 +37,34 @@ app.add_typer(vault.app, name="vault")
 app.add_typer(reports.app, name="reports")
 
 
+def _log_to_stderr() -> None:
+    """Our own warnings, for whoever keeps a service; nothing of any library.
+
+    Others' messages, and the texts of exceptions, may hold names: of an exception only the type.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(_TypesOnly("sluis: %(asctime)s %(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.CRITICAL, handlers=[handler])
+    logging.getLogger("pipeline").setLevel(logging.WARNING)
+
+
+class _TypesOnly(logging.Formatter):
+    """Shows of an exception what it was, not what it says or where it was."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The exception's type."""
+        return f"({ei[0].__name__})"
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        """Nothing."""
+        del stack_info
+        return ""
+
+
 def main() -> None:
     """Entry point: errors end in one clear message and a status, not in a trace."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no news of ours
-    logging.basicConfig(level=logging.CRITICAL)
+    _log_to_stderr()
     os.umask(0o077)  # runs, stores, sets and keys are nobody else's business
     try:
         app(standalone_mode=False)

@@ -12,8 +12,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from pipeline.errors import SluisError
-
 GROUP: dict[str, Any] = {
     "no_args_is_help": True,
     "rich_markup_mode": "markdown",
@@ -97,7 +95,4 @@ def serve_until_stopped(
         out.print(f"{what} serves on {host}:{port}")
         sys.stdout.flush()
 
-    try:
-        asyncio.run(start(ready, stopped))
-    except RuntimeError as error:
-        raise SluisError(f"cannot listen on {listen}: {error}. Is the port taken?") from error
+    asyncio.run(start(ready, stopped))

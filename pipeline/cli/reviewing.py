@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-_TO_DECIDE = ("disputed", "confirmed_once", "released")
-
 
 class VerdictWord(StrEnum):
     """A reviewer's decision."""
@@ -72,7 +70,8 @@ def verification_list(
 ) -> None:
     """List candidates in order of release, opened with the reviewer's key.
 
-    Without --state: what waits for your decision, disputes and second opinions first.
+    Without --state: what waits for your decision. Whether others have decided is not shown before
+    you have.
     """
     table = Table(header_style="bold", box=None)
     for column in ("candidate", "state", "kind", "matched", "how"):
@@ -204,10 +203,9 @@ def _listed(reviewer: Reviewer, state: StateWord) -> Iterator[review_service_pb2
     if state is StateWord.all:
         yield from reviewer.list(pb.CANDIDATE_STATE_UNSPECIFIED)
         return
-    for word in _TO_DECIDE if state is StateWord.todo else (state.value,):
-        for item in reviewer.list(pb.CandidateState.Value(f"CANDIDATE_STATE_{word.upper()}")):
-            if state is not StateWord.todo or not item.decisions:  # only one's own are shown
-                yield item
+    # To a reviewer, all that others alone have decided on is released.
+    word = StateWord.released if state is StateWord.todo else state
+    yield from reviewer.list(pb.CandidateState.Value(f"CANDIDATE_STATE_{word.upper()}"))
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
 
     table = Table(header_style="bold", box=None)
     for column in ("number", "candidate", "verdict", "when", "reviewers", "reason"):
-        table.add_column(column, no_wrap=column != "reason")
+        table.add_column(column, overflow="fold")
     found = verdict_file.read(verdicts, key_folders.signers(keys))
     for verdict in found:
         table.add_row(

@@ -6,6 +6,7 @@ only when they are asked for, and by then the caller's role is known.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -20,6 +21,9 @@ from pipeline.rpc.tls import peer_name, role_of
 
 MOST_CALLS: Final = 32
 """Calls that one party may have under way, streams included."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Refused(Exception):  # noqa: N818 - reads as the outcome it is
@@ -83,6 +87,13 @@ class Admission(grpc.aio.ServerInterceptor):
             yield
         except Refused as refused:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(refused))
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:  # noqa: BLE001 - gRPC would send its text to the caller
+            _log.error("a fault (%s) in %s", type(error).__name__, method)
+            await context.abort(
+                grpc.StatusCode.INTERNAL, "a fault of the service: its operator's log names it"
+            )
 
     def _ended(self, caller: str, method: str) -> None:
         """A call is over on the wire too: until then its answers take memory."""

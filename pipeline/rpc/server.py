@@ -9,6 +9,7 @@ from typing import Any, Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from pipeline.errors import SluisError
 from pipeline.rpc.admission import Admission
 
 HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
@@ -22,6 +23,10 @@ HANDSHAKE_SECONDS: Final = 5.0
 
 WATCH_SECONDS: Final = 2.0
 """Between two looks at a service's own health."""
+
+
+class CannotListen(SluisError):  # noqa: N818 - reads as the outcome it is
+    """The address cannot be listened on."""
 
 
 async def run(
@@ -54,7 +59,7 @@ async def run(
         is_healthy: asked every few seconds; while it says no, so does the health service.
 
     Raises:
-        RuntimeError: the address is taken.
+        CannotListen: the address is taken, or not this machine's.
     """
     server = grpc.aio.server(
         interceptors=[Admission(allowed, limits or {}, most_streams or {}), *interceptors],
@@ -69,7 +74,10 @@ async def run(
     add(server)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    port = server.add_secure_port(address, credentials)
+    try:
+        port = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise CannotListen(f"cannot listen on {address}: is the port taken?") from error
     await server.start()
     await healthy.set("", health_pb2.HealthCheckResponse.SERVING)
     watching = asyncio.create_task(_watch(healthy, is_healthy)) if is_healthy else None

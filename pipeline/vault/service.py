@@ -193,7 +193,7 @@ async def serve(
     Raises:
         KeysRefused, RegisterRefused: as their loaders say; also if others can read `desk_folder`,
             or another vault writes there.
-        RuntimeError: the address is taken.
+        CannotListen: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
     signers = keys.signers(key_folder)

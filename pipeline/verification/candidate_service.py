@@ -148,13 +148,15 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         """Keep what is new and well formed; a result for each, once it is durable.
 
         A repeat is known by its id and its kind of seal alone: the first one stands, whatever the
-        later one holds.
+        later one holds. A repeat of one that is put aside is refused as that one was.
         """
         # Threads: neither a read nor a full queue may hold up the event loop.
         ids = [candidate.candidate_id for candidate in batch]
         known = await asyncio.to_thread(self._store.known, ids)
+        waiting = [one for one, seals in known.items() if True in seals]
+        aside = await asyncio.to_thread(self._store.aside, waiting)
         read = [
-            REPEATED
+            (candidate.HasField("threshold") and aside.get(candidate_id)) or REPEATED
             if candidate.HasField("threshold") in known.get(candidate_id, ())
             else self._read(candidate)
             for candidate_id, candidate in zip(ids, batch, strict=True)

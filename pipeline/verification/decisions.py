@@ -45,6 +45,10 @@ class AlreadyDecided(SluisError):  # noqa: N818
     """This reviewer has decided otherwise, or a verdict stands."""
 
 
+class AlreadyRecorded(SluisError):  # noqa: N818
+    """That step is recorded, with another note."""
+
+
 class OutOfTurn(SluisError):  # noqa: N818
     """That step does not follow from where the candidate stands."""
 
@@ -81,9 +85,11 @@ class Decisions:
         with self._store.read() as connection:
             return _case(connection, one_released(connection, candidate_id))
 
-    def page(self, after: int, size: int, state: str | None) -> tuple[list[Case], int]:
-        """Up to `size` released candidates after a sequence, and how many are in that state."""
-        stored, total = self._store.page(after, size, state)
+    def page(
+        self, after: int, size: int, state: str | None, seen_by: str
+    ) -> tuple[list[Case], int]:
+        """See `Store.page`."""
+        stored, total = self._store.page(after, size, state, seen_by)
         with self._store.read() as connection:
             return _cases(connection, stored), total
 
@@ -156,16 +162,20 @@ class Decisions:
 
         Returns:
             When it was recorded (the first time, if it is repeated), in seconds since 1970. The
-            future fails with `NotFound` or `OutOfTurn`.
+            future fails with `NotFound`, `OutOfTurn` or `AlreadyRecorded`.
         """
 
         def work(transaction: Transaction) -> int:
             stored = one_released(transaction, candidate_id)
             row = transaction.execute(
-                "SELECT at FROM progress WHERE candidate_id = ? AND state = ?",
+                "SELECT at, note FROM progress WHERE candidate_id = ? AND state = ?",
                 (candidate_id, state),
             ).fetchone()
             if row is not None:
+                if row[1] != note:
+                    raise AlreadyRecorded(
+                        f"{state} is recorded already, with another note; it is never changed"
+                    )
                 return int(row[0])
             if stored.state not in _FOLLOWS[state]:
                 raise OutOfTurn(

@@ -23,7 +23,7 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
 )
 from pipeline.rpc.tls import peer_name
-from pipeline.verdicts import CONFIRMED, Decision, is_signed, payload_digest, reviewer_id
+from pipeline.verdicts import CONFIRMED, RELEASED, Decision, is_signed, payload_digest, reviewer_id
 from pipeline.verification.decisions import AlreadyDecided, Case, Decisions
 from pipeline.verification.store import NotFound
 from pipeline.verification.writes import Writes
@@ -57,10 +57,14 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "page_size is 1 to 1000, after_sequence < 2**63"
             )
+        if request.state not in review_service_pb2.CandidateState.values():
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f"there is no state {request.state}"
+            )
         own = reviewer_id(await self._key(context))
         state = next((name for name, value in _STATES.items() if value == request.state), None)
         cases, total = await asyncio.to_thread(
-            self._decisions.page, request.after_sequence, size, state
+            self._decisions.page, request.after_sequence, size, state, own
         )
         items = within(PAGE_BYTES, (_item(case, own) for case in cases))
         return review_service_pb2.ListCandidatesResponse(items=items, total_count=total)
@@ -167,12 +171,17 @@ async def _decision(request: review_service_pb2.RecordDecisionRequest, context: 
 
 
 def _item(case: Case, own: str) -> review_service_pb2.ReviewItem:
-    """A case as a reviewer sees it: others' decisions only once a verdict stands."""
+    """A case as a reviewer sees it.
+
+    Others' decisions, and that there are any, only once a verdict stands or one's own is made:
+    whoever knows that somebody has confirmed does not look as if nobody had.
+    """
     stored = case.stored
+    knows = case.verdict is not None or any(one.reviewer_id == own for one in case.decisions)
     item = review_service_pb2.ReviewItem(
         sequence=stored.sequence,
         candidate=candidate_pb2.Candidate.FromString(stored.message),
-        state=_STATES[stored.state],
+        state=_STATES[stored.state if knows else RELEASED],
         group_ref=stored.group_ref,
         decisions=[
             wire.decision_message(decision)

@@ -52,7 +52,7 @@ ALLOWED: Final = {
     _VERDICT + "ListVerdicts": frozenset({"report_desk"}),
     _VERDICT + "WatchVerdicts": frozenset({"report_desk"}),
     _VERDICT + "RecordProgress": frozenset({"report_desk"}),
-    HEALTH_CHECK: frozenset({"emitter", "reviewer", "report_desk", "verification"}),
+    HEALTH_CHECK: frozenset({"emitter", "reviewer", "report_desk"}),
 }
 """Who may call what; everything else is denied."""
 
@@ -123,7 +123,7 @@ async def serve(
 
     Raises:
         KeysRefused, OrderRefused, StoreRefused: as their loaders say.
-        RuntimeError: the address is taken.
+        CannotListen: the address is taken.
     """
     credentials = keys.identity(key_folder).server_credentials()
     verifier = keys.key_id(keys.verifier_public_key(key_folder))

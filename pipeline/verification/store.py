@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pipeline.errors import SluisError
-from pipeline.verdicts import RELEASED
+from pipeline.verdicts import CONFIRMED_ONCE, DISPUTED, RELEASED
 from pipeline.verification import audit
 from pipeline.verification.database import (
     Connection,
@@ -232,6 +232,11 @@ class Store:
         with self.read() as connection:
             return _seals(connection, ids)
 
+    def aside(self, ids: Sequence[bytes]) -> dict[bytes, str]:
+        """Which of these are put aside, and why: `CONFLICT` or `ALTERED`."""
+        with self.read() as connection:
+            return _aside(connection, ids)
+
     def get(self, candidate_id: bytes) -> Stored:
         """One released candidate.
 
@@ -241,9 +246,14 @@ class Store:
         with self.read() as connection:
             return one_released(connection, candidate_id)
 
-    def page(self, after: int, size: int, state: str | None) -> tuple[list[Stored], int]:
-        """Up to `size` released candidates after a sequence, and how many are in that state."""
-        condition, values = ("state = ?", (state,)) if state else (_VISIBLE, ())
+    def page(
+        self, after: int, size: int, state: str | None, seen_by: str = ""
+    ) -> tuple[list[Stored], int]:
+        """Up to `size` released candidates after a sequence, and how many are in that state.
+
+        To a reviewer (`seen_by` their id) one that others alone have decided on is `released`.
+        """
+        condition, values = _in_state(state, seen_by)
         with self.read() as connection:
             rows = connection.execute(
                 f"{_SELECT} WHERE {condition} AND sequence > ? ORDER BY sequence LIMIT ?",
@@ -311,7 +321,17 @@ class _Intake:
             for one, outcome in zip(arrivals, outcomes, strict=True)
         ]
         self._note(arrivals, outcomes)
-        return outcomes
+        return self._with_repeats(arrivals, outcomes)
+
+    def _with_repeats(self, arrivals: Sequence[Arrival], outcomes: Sequence[str]) -> list[str]:
+        """A repeat of what is put aside has the answer that the first one had."""
+        found = list(zip(arrivals, outcomes, strict=True))
+        again = [one.candidate_id for one, out in found if out == REPEATED and one.group_tag]
+        aside = _aside(self._transaction, again)
+        return [
+            aside.get(one.candidate_id, out) if out == REPEATED and one.group_tag else out
+            for one, out in found
+        ]
 
     def _is_expired(self, one: Arrival) -> bool:
         return bool(one.group_tag) and one.hit_day + self._retention_days < self._today
@@ -475,6 +495,8 @@ _SELECT: Final = (
     "SELECT candidate_id, sequence, released, state, received_at, group_ref "
     "FROM candidate LEFT JOIN hit_group USING (group_tag)"
 )
+_UNDECIDED: Final = (RELEASED, CONFIRMED_ONCE, DISPUTED)
+"""States of a candidate without a verdict."""
 _VISIBLE: Final = "state NOT IN ('held', 'quarantined')"
 """What anyone but the release step ever sees."""
 
@@ -494,6 +516,35 @@ def _seals(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, frozen
         candidate_id: _WAITS | _DIRECT if is_erased else kinds[waits, is_direct]
         for candidate_id, waits, is_direct, is_erased in found
     }
+
+
+def _aside(transaction: Transaction, ids: Sequence[bytes]) -> dict[bytes, str]:
+    """See `Store.aside`."""
+    if not ids:
+        return {}
+    rows = transaction.execute(
+        "SELECT candidate_id, group_ref IS NOT NULL "
+        "FROM candidate LEFT JOIN hit_group USING (group_tag) "
+        f"WHERE candidate_id IN ({marks(len(ids))}) AND state = ?",
+        (*ids, QUARANTINED),
+    ).fetchall()
+    return {candidate_id: ALTERED if is_open else CONFLICT for candidate_id, is_open in rows}
+
+
+def _in_state(state: str | None, seen_by: str) -> tuple[str, tuple[str, ...]]:
+    """A condition on candidates, and its values."""
+    if state is None:
+        return _VISIBLE, ()
+    if not seen_by or state not in _UNDECIDED:
+        return "state = ?", (state,)
+    decided = (
+        "EXISTS (SELECT 1 FROM decision WHERE decision.candidate_id = candidate.candidate_id "
+        "AND decision.reviewer_id = ?)"
+    )
+    if state == RELEASED:
+        undecided = f"state IN ({marks(len(_UNDECIDED))})"
+        return f"{undecided} AND (state = ? OR NOT {decided})", (*_UNDECIDED, RELEASED, seen_by)
+    return f"state = ? AND {decided}", (state, seen_by)
 
 
 def closed_epochs(transaction: Transaction) -> set[tuple[bytes, int]]:

@@ -15,7 +15,7 @@ from pipeline.rpc.sluis.verification.v1 import (
     verdict_service_pb2_grpc,
 )
 from pipeline.rpc.tls import peer_name
-from pipeline.verification.decisions import CLOSED, REPORTED, Decisions, OutOfTurn
+from pipeline.verification.decisions import CLOSED, REPORTED, AlreadyRecorded, Decisions, OutOfTurn
 from pipeline.verification.store import NotFound
 from pipeline.verification.writes import Writes
 
@@ -95,6 +95,8 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
             )
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except AlreadyRecorded as error:
+            await context.abort(grpc.StatusCode.ALREADY_EXISTS, str(error))
         except OutOfTurn as error:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         answer = verdict_service_pb2.RecordProgressResponse(progress=request.progress)

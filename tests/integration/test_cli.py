@@ -205,7 +205,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "now confirmed_once (a second, different reviewer must look)" in first.out
         assert "you: confirmed" in sluis("verification", "list", "--state", "confirmed_once").out
         two = ("--keys", "keys/reviewer-2")
-        for who, waiting in (((), [coffee]), (two, [cat, coffee])):  # a second opinion comes first
+        for who, waiting in (((), [coffee]), (two, [cat, coffee])):
             todo = sluis("verification", "list", "--json", *who).out.splitlines()
             assert [json.loads(line)["candidate_id"] for line in todo] == waiting
         dispute = sluis("verification", "decide", coffee, "confirmed")
@@ -224,6 +224,13 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "1 new verdicts" in sluis(*fetch).out
         assert "0 new verdicts" in sluis(*fetch).out
         assert sluis("verdicts", "sweep", "verdicts.jsonl").out == "0 payloads deleted\n"
+        monkeypatch.setenv("COLUMNS", "80")
+        narrow = sluis("verdicts", "show", "verdicts.jsonl").out  # folded, nothing is cut off
+        assert "…" not in narrow
+        column = narrow.splitlines()[0].index("candidate")
+        cells = (line[column:].split(" ")[0] for line in narrow.splitlines()[1:-1])
+        assert "".join(cells) == cat
+        monkeypatch.setenv("COLUMNS", "200")
         shown = sluis("verdicts", "show", "verdicts.jsonl")
         assert (
             "1 verdicts, all signed by verification and reviewers: 1 confirmed, 0 rejected"
@@ -490,3 +497,29 @@ def test_an_order_with_several_parts_asks_which_one_a_directory_is(sluis, deploy
                  "--verification", "127.0.0.1:9", "--run-dir", "run")  # fmt: skip
     assert done.status == 2
     assert "gallery, avatars" in done.err
+
+
+LOGGING = """
+import logging, sys
+from pipeline import cli
+
+def say() -> None:
+    try:
+        raise ValueError("of holiday.jpg")
+    except ValueError:
+        logging.getLogger("pipeline.verification.service").exception("the sweep has failed")
+    logging.getLogger("pipeline.verification.service").info("all is well")
+    logging.getLogger("grpc._cython.cygrpc").error("unexpected: of holiday.jpg")
+
+cli.app = lambda **_options: say()
+cli.main()
+"""
+
+
+def test_a_service_logs_its_own_warnings_without_the_text_of_faults():
+    """On stderr, for whoever keeps it; libraries' messages are not shown."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGING], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "ERROR: the sweep has failed\n(ValueError)\n" in done.stderr
+    assert len(done.stderr.splitlines()) == 2

@@ -37,7 +37,7 @@ from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import Candid
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
 from pipeline.verification import candidate_service, service, sqlite, writer
 from pipeline.verification.expiry import close_epoch
-from pipeline.verification.store import HELD, QUARANTINED, RELEASED, open_store
+from pipeline.verification.store import HELD, QUARANTINED, RELEASED, Store, open_store
 from pipeline.vouchers import Policy
 
 PATIENCE_SECONDS = 60
@@ -178,7 +178,7 @@ def test_an_altered_ciphertext_is_put_aside_by_name(world, where, address, seale
         emitter.send(pair)
         before = states(where)
         assert [answer(r) for r in emitter.send([bad, third])] == ["ALTERED", "ACCEPTED"]
-        assert [answer(r) for r in emitter.send([bad])] == ["DUPLICATE"]
+        assert [answer(r) for r in emitter.send([bad])] == ["ALTERED"]
     assert states(where) == before | {
         bad.candidate_id: QUARANTINED, third.candidate_id: RELEASED
     }  # fmt: skip
@@ -201,6 +201,21 @@ def test_the_same_x_with_another_y_puts_both_aside(world, where, address, sealed
         honest.candidate_id: RELEASED, bad.candidate_id: QUARANTINED,
         other.candidate_id: HELD, late.candidate_id: RELEASED,
     }  # fmt: skip
+
+
+def test_a_repeat_of_what_was_put_aside_is_refused_again(world, where, address, sealed):
+    """Sent again, in one call or two, it has the answer that the first one had: never a success."""
+    first, other = sealed("x", "1"), hits.altered(sealed("x", "1"), "content")
+    pair = [sealed("p", "5", "opens"), sealed("q", "6", "opens")]
+    bad = hits.altered(sealed("r", "7", "opens"), "ciphertext")
+    with emitting(world, address) as emitter:
+        emitter.send(pair)
+        once = [answer(one) for one in emitter.send([first, other, other, bad, bad])]
+        assert once == ["SHARE_CONFLICT"] * 3 + ["ALTERED"] * 2
+        before = everything(where)
+        again = [answer(one) for one in emitter.send([first, other, bad, *pair])]
+    assert again == ["SHARE_CONFLICT"] * 2 + ["ALTERED"] + ["DUPLICATE"] * 2
+    assert everything(where) == before
 
 
 def test_a_closed_epoch_is_refused_by_name(world, where, address, sealed):
@@ -366,6 +381,25 @@ def test_reads_and_health_do_not_wait_behind_a_writer_that_stands(
         lock.execute("ROLLBACK")
         assert [one.result().results[0].outcome for one in sent] == [ACCEPTED] * 30
         wait_until(lambda: healthy(world, address))
+
+
+def test_a_fault_is_logged_by_type_and_its_text_goes_nowhere(
+    world, where, sealed, monkeypatch, caplog
+):
+    """Neither to the caller nor into the log, both of which others read."""
+
+    def breaks(_self, _ids):
+        raise ValueError("of holiday.jpg")
+
+    monkeypatch.setattr(Store, "known", breaks)
+    with (
+        worlds.verification(world, where) as address,
+        emitting(world, address) as emitter,
+        pytest.raises(VerificationRefused, match="a fault of the service") as refused,
+    ):
+        emitter.send([sealed("x", "1")])
+    assert "a fault (ValueError) in /sluis.verification.v1.CandidateService/Submit" in caplog.text
+    assert "holiday" not in caplog.text + str(refused.value)
 
 
 def wait_until(holds) -> None:

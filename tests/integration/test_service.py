@@ -16,6 +16,7 @@ from pipeline.desk.client import VaultClient, VerdictsClient
 from pipeline.emit import Emitter
 from pipeline.errors import KeysRefused, VerificationRefused, VerificationUnreachable
 from pipeline.rpc import candidates
+from pipeline.rpc.server import CannotListen
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2
 from pipeline.rpc.sluis.vault.v1.reidentification_service_pb2_grpc import (
     ReidentificationServiceStub,
@@ -29,8 +30,9 @@ from pipeline.rpc.sluis.verification.v1 import (
 from pipeline.rpc.sluis.verification.v1.candidate_service_pb2_grpc import CandidateServiceStub
 from pipeline.rpc.sluis.verification.v1.review_service_pb2_grpc import ReviewServiceStub
 from pipeline.rpc.sluis.verification.v1.verdict_service_pb2_grpc import VerdictServiceStub
+from pipeline.vault import service as vault_service
 from pipeline.verdicts import CONFIRMED, Subject, Verdict
-from pipeline.verification import checkpoints
+from pipeline.verification import checkpoints, service
 from pipeline.verification.review import Reviewer
 
 ACCEPTED = candidate_service_pb2.SUBMIT_OUTCOME_ACCEPTED
@@ -211,6 +213,12 @@ def test_a_role_may_call_its_own_methods_and_no_other(world, verification, party
         assert status == grpc.StatusCode.PERMISSION_DENIED
 
 
+def test_only_roles_that_can_be_clients_are_let_in():
+    """A service's certificate is for servers alone: allowing its role would allow nobody."""
+    roles = set().union(*service.ALLOWED.values(), *vault_service.ALLOWED.values())
+    assert roles == {"emitter", "reviewer", "report_desk"}
+
+
 def test_a_method_of_another_service_is_not_served(world, verification):
     """Verification has no vault in it."""
     assert call(world.keys / "desk", verification, "reidentify") == grpc.StatusCode.UNIMPLEMENTED
@@ -336,7 +344,7 @@ def test_the_health_check_tells_serving_from_unreachable(world, verification, em
 def test_a_second_service_on_the_same_port_fails(world, verification, tmp_path):
     """Two services would split the candidates between two stores."""
     with (
-        pytest.raises(RuntimeError),
+        pytest.raises(CannotListen, match="is the port taken"),
         worlds.verification(world, tmp_path / "second.sqlite3", verification),
     ):
         pass

@@ -130,6 +130,54 @@ def test_a_vault_whose_sweep_fails_tries_again_and_says_so(world, tmp_path, monk
                 in_the_way.rmdir()
 
 
+def test_a_second_opinion_does_not_know_that_it_is_one(world, verification, one, two):
+    """What one reviewer has confirmed looks to the other as if nobody had, however they ask."""
+    seen, unseen = submit(world, verification, sealed(world, "a"), sealed(world, "b", b"j"))
+    released = STATE.Value("CANDIDATE_STATE_RELEASED")
+
+    def looks(reviewer: Reviewer) -> list:
+        every = [
+            (name, item.candidate.candidate_id, STATE.Name(item.state), len(item.decisions))
+            for name, number in STATE.items()
+            for item in reviewer.list(number)
+        ]
+        page = review_service_pb2.ListCandidatesRequest
+        counts = [
+            reviewer._service.ListCandidates(page(state=number)).total_count
+            for number in STATE.values()
+        ]
+        return [every, counts, [reviewer.get(one).state for one in (seen, unseen)]]
+
+    before = looks(two)
+    assert one.decide(seen, CONFIRMED, "").state == STATE.Value("CANDIDATE_STATE_CONFIRMED_ONCE")
+    assert looks(two) == before
+    assert two.explain(seen, "C-1").state == released
+    assert [i.candidate.candidate_id for i in one.list(released)] == [unseen]
+    once = STATE.Value("CANDIDATE_STATE_CONFIRMED_ONCE")
+    assert [i.candidate.candidate_id for i in one.list(once)] == [seen]
+    assert two.decide(seen, REJECTED, "a cat").state == STATE.Value("CANDIDATE_STATE_DISPUTED")
+    for reviewer in (one, two):  # both know now
+        disputed = reviewer.list(STATE.Value("CANDIDATE_STATE_DISPUTED"))
+        assert [i.candidate.candidate_id for i in disputed] == [seen]
+
+
+def test_a_step_is_recorded_with_one_note(world, verification, one, desk):
+    """The same again is fine; another note is not dropped in silence."""
+    (name,) = submit(world, verification, sealed(world, "a"))
+    one.decide(name, REJECTED, "a cat")
+    for _ in range(2):
+        desk.record(name, verdict_service_pb2.PROGRESS_CLOSED, "first note")
+    with pytest.raises(VerificationRefused, match="another note"):
+        desk.record(name, verdict_service_pb2.PROGRESS_CLOSED, "another one")
+
+
+def test_a_list_of_no_state_is_refused(world, verification, one):
+    """A number that is no state does not mean every state."""
+    submit(world, verification, sealed(world, "a"))
+    with pytest.raises(VerificationRefused, match="no state 99"):
+        list(one.list(99))
+
+
 def test_pages_of_long_reasons_are_cut_by_size(world, tmp_path):
     """Reasons as long as they may be: more bytes in a page than a client takes, none is left out."""
     reason, count = "理" * 2_000, 400

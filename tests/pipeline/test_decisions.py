@@ -28,6 +28,7 @@ from pipeline.verification.decisions import (
     CLOSED,
     REPORTED,
     AlreadyDecided,
+    AlreadyRecorded,
     Decisions,
     OutOfTurn,
 )
@@ -231,7 +232,9 @@ def test_a_report_follows_a_confirmation_and_the_end_follows_a_report(decisions)
     with pytest.raises(OutOfTurn, match="closed follows"):
         decisions.record(cid(1), CLOSED, "n", "desk").result(PATIENCE_SECONDS)
     at = decisions.record(cid(1), REPORTED, "EU-7", "desk").result(PATIENCE_SECONDS)
-    assert decisions.record(cid(1), REPORTED, "EU-8", "desk").result(PATIENCE_SECONDS) == at
+    assert decisions.record(cid(1), REPORTED, "EU-7", "desk").result(PATIENCE_SECONDS) == at
+    with pytest.raises(AlreadyRecorded, match="another note"):
+        decisions.record(cid(1), REPORTED, "EU-8", "desk").result(PATIENCE_SECONDS)
     assert decisions.get(cid(1)).stored.state == REPORTED
     decisions.record(cid(1), CLOSED, "done", "desk").result(PATIENCE_SECONDS)
     case = decisions.get(cid(1))

@@ -73,6 +73,9 @@ class ReviewItem(_message.Message):
     sequence: _builtins.int
     """Position in order of release, without gaps; the cursor of ListCandidates."""
     state: Global___CandidateState.ValueType
+    """RELEASED to a reviewer who has not decided, also if others have, until a verdict stands. So it is
+    in lists by state and their counts.
+    """
     group_ref: _builtins.bytes
     """Random, the same for all candidates that were opened together; empty for those released at
     once. It is not the group's tag, which no reviewer sees.

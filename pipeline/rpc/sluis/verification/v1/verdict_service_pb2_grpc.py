@@ -74,7 +74,8 @@ class VerdictServiceServicer:
     def RecordProgress(self, request, context):
         """Records what became of a candidate after its verdict, once and for ever: REPORTED after a report
         on a confirmed candidate was sent by a person, CLOSED after that, or after a rejection.
-        FAILED_PRECONDITION where that step does not follow.
+        FAILED_PRECONDITION where that step does not follow, ALREADY_EXISTS if it is recorded with another
+        note; the same again is OK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

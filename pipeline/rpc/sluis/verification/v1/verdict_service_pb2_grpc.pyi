@@ -42,7 +42,8 @@ class VerdictServiceStub:
     RecordProgress: _grpc.UnaryUnaryMultiCallable[_verdict_service_pb2.RecordProgressRequest, _verdict_service_pb2.RecordProgressResponse]
     """Records what became of a candidate after its verdict, once and for ever: REPORTED after a report
     on a confirmed candidate was sent by a person, CLOSED after that, or after a rejection.
-    FAILED_PRECONDITION where that step does not follow.
+    FAILED_PRECONDITION where that step does not follow, ALREADY_EXISTS if it is recorded with another
+    note; the same again is OK.
     """
 
 @_typing.type_check_only
@@ -59,7 +60,8 @@ class VerdictServiceAsyncStub(VerdictServiceStub):
     RecordProgress: _aio.UnaryUnaryMultiCallable[_verdict_service_pb2.RecordProgressRequest, _verdict_service_pb2.RecordProgressResponse]  # type: ignore[assignment]
     """Records what became of a candidate after its verdict, once and for ever: REPORTED after a report
     on a confirmed candidate was sent by a person, CLOSED after that, or after a rejection.
-    FAILED_PRECONDITION where that step does not follow.
+    FAILED_PRECONDITION where that step does not follow, ALREADY_EXISTS if it is recorded with another
+    note; the same again is OK.
     """
 
 class VerdictServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -91,7 +93,8 @@ class VerdictServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_verdict_service_pb2.RecordProgressResponse, _abc.Awaitable[_verdict_service_pb2.RecordProgressResponse]]:
         """Records what became of a candidate after its verdict, once and for ever: REPORTED after a report
         on a confirmed candidate was sent by a person, CLOSED after that, or after a rejection.
-        FAILED_PRECONDITION where that step does not follow.
+        FAILED_PRECONDITION where that step does not follow, ALREADY_EXISTS if it is recorded with another
+        note; the same again is OK.
         """
 
 def add_VerdictServiceServicer_to_server(servicer: VerdictServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
