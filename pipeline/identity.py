@@ -8,12 +8,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import os
+import stat
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
-from pipeline.errors import SluisError
+from pipeline.errors import KeysRefused, SluisError
 
 FORMAT: Final = "sluis-identity/1"
 RETENTION_DAYS: Final = 365
@@ -59,12 +60,17 @@ class Identity(BaseModel):
 
 
 def write(folder: Path, identity: Identity) -> None:
-    """Write FOLDER/CANDIDATE.json: whole or not at all, readable by its owner alone."""
+    """Write FOLDER/CANDIDATE.json: whole or not at all, readable by its owner alone.
+
+    Where the folder is handed to a group (`prepare`), the group may read it too.
+    """
     final = _path(folder, identity.candidate_id)
     unfinished = final.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        if _is_for_a_group(folder):
+            os.fchmod(file.fileno(), 0o640)
         file.write(identity.model_dump_json(indent=2) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -74,6 +80,27 @@ def write(folder: Path, identity: Identity) -> None:
         os.fsync(entry)
     finally:
         os.close(entry)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder; refuse one that is open to more than its owner and, with mode 2750, a group.
+
+    That bit hands every new file to the folder's group: the vault and the report desk can be two
+    users of the machine, of whom the desk only reads.
+
+    Raises:
+        KeysRefused: it is open to others, or the group may write.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if stat.S_IMODE(folder.stat().st_mode) & 0o077 and not _is_for_a_group(folder):
+        raise KeysRefused(
+            f"{folder} is open to others: chmod 700 {folder}; or, for a report desk that is "
+            f"another user: chgrp GROUP {folder} && chmod 2750 {folder}"
+        )
+
+
+def _is_for_a_group(folder: Path) -> bool:
+    return stat.S_IMODE(folder.stat().st_mode) & 0o2077 == 0o2050
 
 
 def read(folder: Path, candidate_id: str) -> Identity | None:

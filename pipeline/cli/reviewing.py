@@ -18,6 +18,7 @@ from rich.table import Table
 from pipeline.cli.common import Address, AsJson, candidate_id, check_address, err, out
 from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
+from pipeline.text import shown
 
 if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2
@@ -98,8 +99,8 @@ def verification_list(
                 described["candidate_id"],
                 described["state"],
                 described["kind"],
-                f"{described['set']}/{described['indicator']}",
-                how,
+                shown(f"{described['set']}/{described['indicator']}"),
+                shown(how),
             )
     if not as_json:
         if count:
@@ -127,7 +128,7 @@ def verification_open(
         text = str(value)
         if name.endswith("_token") and text:
             text = f"{text[:24]}… opaque; only the provider's vault can read it"
-        table.add_row(name.replace("_", " "), text or "-")
+        table.add_row(name.replace("_", " "), shown(text) or "-")
     out.print(table)
 
 
@@ -190,10 +191,10 @@ def verification_explain(
     table = Table(box=None, show_header=False)
     for name, value in explained.items():
         if name != "decisions":
-            table.add_row(name.replace("_", " "), str(value))
+            table.add_row(name.replace("_", " "), shown(str(value)))
     for number, decision in enumerate(explained["decisions"], start=1):
         said = f"{decision['value']} by {decision['reviewer_id']}, {decision['at']}"
-        table.add_row(f"decision {number}", f"{said}. {decision['reason']}".strip())
+        table.add_row(f"decision {number}", shown(f"{said}. {decision['reason']}".strip()))
     out.print(table)
 
 

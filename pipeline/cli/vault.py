@@ -42,7 +42,11 @@ def vault_serve(
     ] = "127.0.0.1:7444",
     keys: Annotated[Path, typer.Option(help="The vault's key folder.")] = Path("keys/vault"),
     identities: Annotated[
-        Path, typer.Option(help="The report desk's folder: identities are written there, 0600.")
+        Path,
+        typer.Option(
+            help="The report desk's folder: identities are written there, 0600; or 0640 for its "
+            "group, if the folder has mode 2750."
+        ),
     ] = Path("identities"),
     register: RegisterFile = Path("vault-register.sqlite3"),
 ) -> None:

@@ -84,6 +84,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
     """Show a file of verdicts, each signature checked, and how many were false positives."""
     from pipeline import keys as key_folders
     from pipeline import verdict_file
+    from pipeline.text import shown
     from pipeline.verdicts import REJECTED
 
     table = Table(header_style="bold", box=None)
@@ -97,7 +98,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
             verdict.value,
             dt.datetime.fromtimestamp(verdict.decided_at, dt.UTC).strftime("%Y-%m-%d %H:%M"),
             ", ".join(decision.reviewer_id for decision in verdict.decisions),
-            "; ".join(decision.reason for decision in verdict.decisions if decision.reason),
+            shown("; ".join(one.reason for one in verdict.decisions if one.reason)),
         )
     if found:
         out.print(table)

@@ -7,7 +7,6 @@ import datetime as dt
 import fcntl
 import os
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,7 +17,6 @@ import grpc
 
 from pipeline import identity as identities
 from pipeline import keys, order, vouchers
-from pipeline.errors import KeysRefused
 from pipeline.rpc.server import HEALTH_CHECK, run
 from pipeline.rpc.sluis.vault.v1 import (
     reidentification_service_pb2,
@@ -207,7 +205,7 @@ async def serve(
             for one in orders
         },
     )
-    _private_folder(desk_folder)
+    identities.prepare(desk_folder)
     register = Register(register_path)
     sweeping = None
     held = None
@@ -259,9 +257,3 @@ def _lock_folder(folder: Path) -> int:
             f"{folder} is in use by another vault: stop that one, or name another folder"
         ) from None
     return held
-
-
-def _private_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if stat.S_IMODE(folder.stat().st_mode) & 0o077:
-        raise KeysRefused(f"{folder} is open to others: chmod 700 {folder}")

@@ -23,6 +23,7 @@ from pipeline.rpc.sluis.verification.v1 import (
     review_service_pb2_grpc,
 )
 from pipeline.rpc.tls import peer_name
+from pipeline.text import has_control
 from pipeline.verdicts import CONFIRMED, RELEASED, Decision, is_signed, payload_digest, reviewer_id
 from pipeline.verification.decisions import AlreadyDecided, Case, Decisions
 from pipeline.verification.store import NotFound
@@ -159,6 +160,8 @@ async def _decision(request: review_service_pb2.RecordDecisionRequest, context: 
         problem = "a rejection comes without the payload: nobody needs it"
     elif decision.value != wire.VALUES[CONFIRMED] and not decision.reason.strip():
         problem = "a rejection needs a reason: it goes back as one"
+    elif has_control(decision.reason):
+        problem = "a reason is one line of text, without control characters"
     elif len(decision.reason) > wire.MOST_REASON_CHARACTERS:
         problem = f"at most {wire.MOST_REASON_CHARACTERS} characters of a reason are kept"
     if not problem:

@@ -15,6 +15,7 @@ from pipeline.rpc.sluis.verification.v1 import (
     verdict_service_pb2_grpc,
 )
 from pipeline.rpc.tls import peer_name
+from pipeline.text import has_control
 from pipeline.verification.decisions import CLOSED, REPORTED, AlreadyRecorded, Decisions, OutOfTurn
 from pipeline.verification.store import NotFound
 from pipeline.verification.writes import Writes
@@ -83,11 +84,11 @@ class VerdictService(verdict_service_pb2_grpc.VerdictServiceServicer):
         """Record that a report was sent, or a case closed."""
         state = _STATES.get(request.progress)
         note = request.note.strip()
-        if state is None or not note or "\0" in note or len(note) > MOST_NOTE_CHARACTERS:
+        if state is None or not note or has_control(note) or len(note) > MOST_NOTE_CHARACTERS:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
-                "progress is REPORTED or CLOSED, with a note (under which number, or why) of at "
-                f"most {MOST_NOTE_CHARACTERS} characters",
+                "progress is REPORTED or CLOSED, with a note (under which number, or why) of one "
+                f"line and at most {MOST_NOTE_CHARACTERS} characters",
             )
         try:
             recorded_at = await self._writes(

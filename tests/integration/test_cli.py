@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import rulings
 from support import world as worlds
 
 from matchers import indicators, urls
-from pipeline import cli, keys, order, verdicts
+from pipeline import cli, keys, order, verdict_file, verdicts
+from pipeline.text import has_control
+from pipeline.verdicts import REJECTED, sign_decision
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 
@@ -309,6 +312,22 @@ def test_a_complaint_is_answered_also_after_the_content_is_erased(
         answer = json.loads(told.out)
         assert answer["matched"] == "erased: its retention is over"
         assert answer["decisions"][0]["reason"] == "a cat"
+
+
+def test_reasons_cannot_steer_the_terminal_they_are_shown_on(sluis, world, tmp_path):
+    """Not even those that a service has taken and signed."""
+    about, folder = rulings.subject(), world.keys
+    decision = sign_decision(
+        keys.signing_key(folder / "reviewer-1" / "decision.key"), about, value=REJECTED,
+        payload=b"", pair_id=b"", reason="a cat\x1b]0;owned\x07\x1b[2J confirmed",
+    )  # fmt: skip
+    rejection = rulings.Ruling(about, (decision,), b"", REJECTED)
+    path = tmp_path / "verdicts.jsonl"
+    service = keys.signing_key(folder / "verification" / "verdict.key")
+    verdict_file.append(path, [rejection.sign(service)])
+    done = sluis("verdicts", "show", path, "--keys", folder / "desk")
+    assert "a cat" in done.out
+    assert not has_control(done.out.replace("\n", ""))
 
 
 def test_verdicts_are_followed_until_one_stops_it(world, tmp_path):

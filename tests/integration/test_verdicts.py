@@ -296,6 +296,8 @@ def test_a_rejection_needs_a_reason_and_a_verdict_is_never_changed(world, verifi
     (name,) = submit(world, verification, sealed(world, "a"))
     with pytest.raises(VerificationRefused, match="needs a reason"):
         one.decide(name, REJECTED, " ")
+    with pytest.raises(VerificationRefused, match="control characters"):
+        one.decide(name, REJECTED, "a cat\x1b[2J confirmed")
     first = one.decide(name, REJECTED, "a cat")
     assert one.decide(name, REJECTED, "a cat") == first
     with pytest.raises(VerificationRefused, match="never changed"):
@@ -540,8 +542,9 @@ def test_progress_is_recorded_in_turn(world, verification, one, two, desk):
     two.decide(name, CONFIRMED, "")
     with pytest.raises(VerificationRefused, match="closed follows"):
         desk.record(name, closed, "done")
-    with pytest.raises(VerificationRefused, match="with a note"):
-        desk.record(name, reported, " ")
+    for note in (" ", "EU-1\x1b[2J"):
+        with pytest.raises(VerificationRefused, match="with a note"):
+            desk.record(name, reported, note)
     desk.record(name, reported, "EU-1")
     desk.record(name, reported, "EU-1")
     desk.record(name, closed, "done")

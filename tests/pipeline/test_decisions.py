@@ -83,7 +83,7 @@ def test_two_reviewers_confirm_and_a_verdict_is_signed_in_the_same_act(decisions
     assert second == decisions.get(cid(1))
     (verdict,) = verdicts(decisions)
     assert verdict == second.verdict
-    check_confirmed(verdict, rulings.SERVICE.public_key(), rulings.PUBLIC)
+    check_confirmed(verdict, rulings.SIGNERS)
     assert verdict.payload == b"payload of 1"
     assert [d.decided_at for d in verdict.decisions] == [d.decided_at for d in second.decisions]
 

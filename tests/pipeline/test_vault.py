@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from support import rulings
 from support.settings import SEEDED
 
 from pipeline import identity, vouchers
+from pipeline.errors import KeysRefused
 from pipeline.rpc import verdicts as wire
 from pipeline.rpc.candidates import Malformed
 from pipeline.rpc.sluis.vault.v1 import reidentification_service_pb2 as vault_pb2
@@ -512,3 +514,28 @@ def test_acts_cut_off_the_end_show_in_the_last_hash_alone(vault):
     connection.close()
     assert vault.register.first_broken() is None
     assert vault.register.last_hash() != kept
+
+
+def test_a_report_desk_of_its_own_user_reads_by_its_group(vault):
+    """With mode 2750 the folder's group may read each file, whatever the umask; nobody else may."""
+    desk = vault.folder / "desk"
+    group = next(iter(os.getgroups()), os.getgid())
+    os.chown(desk, -1, group)
+    desk.chmod(0o2750)
+    identity.prepare(desk)
+    before = os.umask(0o077)
+    try:
+        vault.ask(rulings.confirmed().sign())
+    finally:
+        os.umask(before)
+    (file,) = desk.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert file.stat().st_gid == group
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o755, 0o770, 0o2770, 0o2755, 0o2710])
+def test_a_desks_folder_that_is_open_to_more_is_refused(tmp_path, mode):
+    """To others, to a group that may write, or to one that files are not handed to."""
+    tmp_path.chmod(mode)
+    with pytest.raises(KeysRefused, match="chmod 2750"):
+        identity.prepare(tmp_path)
