@@ -40,20 +40,22 @@ class SqliteDatabase:
 
     def prepare(self, *, may_make: bool) -> None:
         """See `Database`."""
-        if not may_make and not self._path.exists():
+        if not may_make and not (self._path.exists() and self._path.stat().st_size):
             raise StoreRefused(f"{self._path}: there is no store")
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(OSError):  # SQLite's own files take over the mode of this one
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         try:
             with contextlib.closing(_open(self._path)) as connection:
-                self._make_or_check(connection)
+                self._make_or_check(connection, may_make=may_make)
         except sqlite3.DatabaseError as error:
             raise StoreRefused(f"{self._path} is not a store of Sluis: {error}") from error
 
-    def _make_or_check(self, connection: sqlite3.Connection) -> None:
+    def _make_or_check(self, connection: sqlite3.Connection, *, may_make: bool) -> None:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if version == 0 and tables == 0 and not may_make:
+            raise StoreRefused(f"{self._path}: there is no store")
         if version == 0 and tables == 0:
             connection.executescript(
                 f"BEGIN; {schema.for_sqlite()} PRAGMA user_version = {schema.VERSION}; COMMIT;"
@@ -142,6 +144,8 @@ def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=_PATIENCE_SECONDS
     )
+    # A changed row may hold what is no text: whoever reads it finds that, not the driver.
+    connection.text_factory = _text
     try:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
@@ -149,6 +153,10 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(stored: bytes) -> str:
+    return stored.decode(errors="surrogateescape")
 
 
 @contextmanager

@@ -41,6 +41,7 @@ HELD, QUARANTINED = WAITING
 
 ADDED, REPEATED = "added", "repeated"
 CONFLICT, ALTERED, EXPIRED, CLOSED = "conflict", "altered", "expired", "closed"
+EARLY = "early"
 """What became of a candidate that arrived."""
 
 MOST_RETENTION_DAYS: Final = 365
@@ -48,6 +49,9 @@ MOST_RETENTION_DAYS: Final = 365
 
 _SECONDS_A_DAY: Final = 86_400
 _IDLE_READERS: Final = 8
+_MOST_DAYS_AHEAD: Final = 1
+"""Of a hit's day: clocks differ, and a day begins earlier elsewhere. A later one would be kept for
+longer than the retention."""
 
 T = TypeVar("T")
 
@@ -209,14 +213,15 @@ class Store:
     def add(self, arrivals: Sequence[Arrival]) -> Future[list[str]]:
         """Keep candidates; whatever can be opened with them is released at once.
 
-        The first message of an id wins. An id may come with both kinds of seal: a user has
-        notified an item that waits, or that waits again elsewhere; then both are kept.
+        The first message of an id and a kind of seal wins. An id may come with both kinds: a user
+        has notified an item that waits. Reviewers then get the direct seal until its group opens,
+        and from then on the one that the group's tag has proven, unless they have decided.
 
         Returns:
             For each `ADDED`, `REPEATED`, `CONFLICT` (the same x as another with another y),
             `ALTERED` (not what was sealed: seen once its group is open), `EXPIRED` (waits, and
-            its retention is over) or `CLOSED` (the key of its epoch is destroyed); resolved once
-            durable.
+            its retention is over), `EARLY` (its day has not come) or `CLOSED` (the key of its
+            epoch is destroyed); resolved once durable.
         """
 
         def work(transaction: Transaction) -> list[str]:
@@ -292,11 +297,9 @@ class _Intake:
             if seal in seals:
                 outcomes.append(REPEATED)
                 continue
-            if (one.order_id, one.epoch) in closed:
-                outcomes.append(CLOSED)
-                continue
-            if self._is_expired(one):
-                outcomes.append(EXPIRED)
+            refusal = self._refusal(one, closed)
+            if refusal is not None:
+                outcomes.append(refusal)
                 continue
             if seals:
                 joining.append(one)
@@ -332,6 +335,13 @@ class _Intake:
             aside.get(one.candidate_id, out) if out == REPEATED and one.group_tag else out
             for one, out in found
         ]
+
+    def _refusal(self, one: Arrival, closed: set[tuple[bytes, int]]) -> str | None:
+        if (one.order_id, one.epoch) in closed:
+            return CLOSED
+        if one.hit_day > self._today + _MOST_DAYS_AHEAD:
+            return EARLY
+        return EXPIRED if self._is_expired(one) else None
 
     def _is_expired(self, one: Arrival) -> bool:
         return bool(one.group_tag) and one.hit_day + self._retention_days < self._today
@@ -372,6 +382,15 @@ class _Intake:
             (self._sequence + 1, message, self._today + self._retention_days, candidate_id),
         ).rowcount
         self._sequence += changed
+        return changed == 1
+
+    def _replace(self, candidate_id: bytes, message: bytes) -> bool:
+        """Put what the group's tag has proven in the place of a direct seal that nobody proves."""
+        changed = self._transaction.execute(
+            "UPDATE candidate SET released = ? "
+            "WHERE candidate_id = ? AND state = 'released' AND released <> ?",
+            (message, candidate_id, message),
+        ).rowcount
         return changed == 1
 
     def _settle(self, newcomers: Sequence[Arrival]) -> dict[bytes, str]:
@@ -437,7 +456,7 @@ class _Intake:
         released = [
             candidate_id.hex()
             for candidate_id, message in opened.messages.items()
-            if self._release(candidate_id, message)
+            if self._release(candidate_id, message) or self._replace(candidate_id, message)
         ]
         if released:
             audit.append(self._transaction, "release", {"candidates": released}, self._now)

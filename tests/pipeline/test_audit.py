@@ -104,13 +104,54 @@ def test_the_database_itself_refuses(store, statement):
 @pytest.mark.parametrize("number", range(1, LINKS + 1))
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("facts", '{"n":9}'), ("kind", "other"), ("at", 5), ("hash", b"\0" * 32)],
-)
+    [
+        ("facts", '{"n":9}'), ("facts", ""), ("kind", "other"), ("kind", ""),
+        ("at", 5), ("at", -1), ("at", -(2**63)), ("at", 2**63 - 1),
+        ("hash", b"\0" * 32), ("hash", b""), ("hash", b"\0" * 40),
+    ],
+)  # fmt: skip
 def test_a_changed_link_is_found_and_named(store, number, column, value):
     """Property 13: whatever is changed of a link, it is the first that does not fit."""
     tamper(store, (f"UPDATE audit SET {column} = ? WHERE number = ?", value, number))
     with pytest.raises(AuditBroken, match=rf"link {number} was changed"):
         verify(store)
+
+
+WRONG = st.one_of(
+    st.none(), st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.text(),
+    st.binary(max_size=40), st.just(b"\xff").map(lambda b: ("CAST(? AS TEXT)", b)),
+)  # fmt: skip
+
+
+@settings(SEEDED, max_examples=100)
+@given(
+    number=st.integers(1, LINKS),
+    column=st.sampled_from(["at", "kind", "facts", "hash"]),
+    wrong=WRONG,
+)
+def test_a_value_of_any_type_and_sign_is_found(tmp_path_factory, number, column, wrong):
+    """Property 13 where the table itself was replaced by one that takes anything."""
+    place, value = "?", wrong
+    if isinstance(wrong, tuple):
+        place, value = wrong
+    with closing(open_store(tmp_path_factory.mktemp("audit") / "audit.sqlite3")) as store:
+        for n in range(LINKS):
+            store.submit(lambda t, n=n: audit.append(t, "act", {"n": n}, 1000 + n)).result(30)
+        with closing(store._database.connect()) as connection:
+            kept = connection.execute(f"SELECT {column} FROM audit WHERE number = ?", (number,))
+            (before,) = kept.fetchone()
+            connection.execute("CREATE TABLE loose AS SELECT * FROM audit")
+            connection.execute("DROP TABLE audit")
+            connection.execute("CREATE TABLE audit (number, at, kind, facts, hash)")
+            connection.execute("INSERT INTO audit SELECT * FROM loose")
+            connection.execute(
+                f"UPDATE audit SET {column} = {place} WHERE number = ?", (value, number)
+            )
+        if type(before) is type(value) and before == value:
+            assert verify(store) == LINKS
+            return
+        with pytest.raises(AuditBroken, match=f"link {number} was changed"):
+            verify(store)
 
 
 @pytest.mark.parametrize("number", range(1, LINKS + 1))

@@ -247,6 +247,40 @@ def test_forged_records_keep_no_honest_pair_shut(where, before):
     }
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_direct_seal_takes_no_proven_ones_place(where, order):
+    """Whichever comes first: reviewers get what the group's tag proves, not what anyone can make."""
+    honest, other = hits.sealed("x", "1"), hits.sealed("y", "2")
+    junk = candidate_pb2.Candidate()
+    junk.CopyFrom(hits.sealed("junk", "9", at_once=True))
+    junk.candidate_id = honest.candidate_id
+
+    def shown(parts) -> bytes:
+        with closing(open_store(where, clock=lambda: NOW)) as store:
+            for one in parts:
+                store.add([hits.arrival(one)]).result(PATIENCE_SECONDS)
+            message = store.get(honest.candidate_id).message
+        return candidate_pb2.Candidate.FromString(message).direct.ciphertext
+
+    parts = [honest, other, junk]
+    assert shown([parts[n] for n in order]) != junk.direct.ciphertext
+    assert shown([hits.sealed("z", "3")]) != junk.direct.ciphertext
+
+
+def test_a_direct_seal_that_people_have_decided_on_stays(where):
+    """Their signatures are on what they have opened."""
+    honest, notice = hits.sealed("x", "1"), hits.sealed("x", "1", at_once=True)
+    with closing(open_store(where, clock=lambda: NOW)) as store:
+        for one in (honest, notice):
+            store.add([hits.arrival(one)]).result(PATIENCE_SECONDS)
+        store.submit(
+            lambda t: t.execute("UPDATE candidate SET state = 'confirmed_once'").rowcount
+        ).result(PATIENCE_SECONDS)
+        before = store.get(honest.candidate_id).message
+        store.add([hits.arrival(hits.sealed("y", "2"))]).result(PATIENCE_SECONDS)
+        assert store.get(honest.candidate_id).message == before
+
+
 def test_a_record_of_another_context_under_the_same_tag_opens_nothing(where):
     """A tag commits to its order, epoch and policy: a record that names another is put aside."""
     foreign = hits.altered(hits.sealed("x", "1"), "ciphertext")

@@ -15,6 +15,7 @@ from pipeline.verification.expiry import Deleted, NotServed, close_epoch, sweep
 from pipeline.verification.store import (
     ADDED,
     CLOSED,
+    EARLY,
     EXPIRED,
     HELD,
     QUARANTINED,
@@ -128,8 +129,9 @@ def test_no_seal_is_kept_of_what_is_erased(store, clock):
 def test_shares_of_those_that_stay_are_kept(store, clock):
     """Two hits may share a point: it stays as long as one of them does."""
     add(store, hits.sealed("x", "1"))
-    add(store, hits.sealed("x", "2", day=hits.DAY + 5))
-    clock.day += RETENTION_DAYS + 1
+    clock.day += 5
+    add(store, hits.sealed("x", "2", day=clock.day))
+    clock.day += RETENTION_DAYS - 4
     assert sweep(store) == Deleted(held=1)
     add(store, hits.sealed("y", "1", day=clock.day))
     assert len(hits.readable(store)) == 2
@@ -142,6 +144,16 @@ def test_what_is_known_or_notified_is_taken_however_old(store, clock):
     assert add(store, known) == [ADDED]
     assert hits.states(store) == {known.candidate_id: RELEASED}
     assert sweep(store) == Deleted()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_day_that_has_not_come_is_refused(store, clock, at_once):
+    """Tomorrow is taken, since clocks differ; a later day would be kept beyond the retention."""
+    tomorrow = hits.sealed("x", "1", day=clock.day + 1, at_once=at_once)
+    assert add(store, tomorrow) == [ADDED]
+    before = hits.everything(store)
+    assert add(store, hits.sealed("y", "2", day=clock.day + 2, at_once=at_once)) == [EARLY]
+    assert hits.everything(store) == before
 
 
 def test_quarantined_hits_expire_too(store, clock):

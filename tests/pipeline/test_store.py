@@ -302,6 +302,15 @@ def test_an_empty_file_becomes_a_store(path):
         assert add(store, (1, b"a")) == [True]
 
 
+def test_an_empty_file_is_no_store_to_a_command_that_looks_at_one(path):
+    """It is refused, and stays empty."""
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(StoreRefused, match="there is no store"):
+        open_store(path, may_make=False)
+    assert path.read_bytes() == b""
+
+
 # --- many at once -----------------------------------------------------------------------------
 
 

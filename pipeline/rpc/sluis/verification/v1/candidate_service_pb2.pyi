@@ -68,7 +68,7 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_ORDER_UNKNOWN: _RejectReason.ValueType  # 7
     """The service does not serve this order."""
     REJECT_REASON_EPOCH_UNKNOWN: _RejectReason.ValueType  # 8
-    """The hit's day is not in this epoch of the order."""
+    """The hit's day is not in this epoch of the order, or has not come yet."""
     REJECT_REASON_EPOCH_CLOSED: _RejectReason.ValueType  # 9
     """The provider has destroyed this epoch's key: nothing new can be of it."""
 
@@ -93,7 +93,7 @@ REJECT_REASON_EXPIRED: RejectReason.ValueType  # 6
 REJECT_REASON_ORDER_UNKNOWN: RejectReason.ValueType  # 7
 """The service does not serve this order."""
 REJECT_REASON_EPOCH_UNKNOWN: RejectReason.ValueType  # 8
-"""The hit's day is not in this epoch of the order."""
+"""The hit's day is not in this epoch of the order, or has not come yet."""
 REJECT_REASON_EPOCH_CLOSED: RejectReason.ValueType  # 9
 """The provider has destroyed this epoch's key: nothing new can be of it."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
