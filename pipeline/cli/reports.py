@@ -18,6 +18,7 @@ from pipeline.cli.common import (
     OrderFile,
     candidate_id,
     check_address,
+    counted,
     out,
 )
 
@@ -102,7 +103,7 @@ def reports_sweep(
     deleted = files.sweep(reports, dt.datetime.now(dt.UTC).date())
     for name in deleted:
         out.print(f"{name}: deleted")
-    out.print(f"{len(deleted):,} reports deleted")
+    out.print(f"{counted(len(deleted), 'report')} deleted")
 
 
 @app.command("sent")
@@ -152,4 +153,4 @@ def _show(missing: Iterable[Gap]) -> None:
         table.add_row(gap.field, gap.filled_in_by, f"{gap.write} ({gap.article})")
     if count:
         out.print(table)
-    out.print(f"{count} fields still to be filled in" if count else "complete")
+    out.print(f"{counted(count, 'field')} still to be filled in" if count else "complete")

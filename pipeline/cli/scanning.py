@@ -229,6 +229,8 @@ def report_command(
     from pipeline.errors import RunRefused
 
     figures = run.read_json(run_dir / "report.json")
+    if not run_dir.is_dir():
+        raise RunRefused(f"there is no folder {run_dir}: give the --run-dir of a scan")
     if figures is None:
         raise RunRefused(
             f"{run_dir} holds no complete run: start its `sluis scan` command again to finish it"
