@@ -246,6 +246,11 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert (again.status, "exists" in again.err) == (2, True)
         checked = sluis("reports", "check", str(path))
         assert (checked.status, "urgency.urgent_action_required" in checked.out) == (1, True)
+        sent = ["reports", "sent", cat, "--reference", "EU-1"]
+        empty = sluis(*sent)
+        assert (empty.status, "16 fields still to be filled in" in empty.err) == (2, True)
+        absent = sluis(*sent, "--reports", "elsewhere")
+        assert (absent.status, "reports draft" in absent.err) == (2, True)
         fill_in(report)
         path.write_text(json.dumps(report))
         complete = sluis("reports", "check", str(path))
@@ -254,7 +259,8 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         close = ["reports", "close", cat, "--note", "done"]
         turn = sluis(*close)
         assert (turn.status, "closed follows" in turn.err) == (4, True)
-        assert "reported" in sluis("reports", "sent", cat, "--reference", "EU-1").out
+        assert "reported" in sluis(*sent).out
+        assert sluis(*sent, "--reports", "elsewhere", "--even-if-incomplete").status == 0
         assert "closed" in sluis(*close).out
 
         explain = ["verification", "explain", cat, "--reference", "C-1"]
