@@ -140,6 +140,19 @@ class EpochKeys:
             )
         return sorted(set(found), key=lambda one: (one.epoch, one.version))
 
+    def scheduled(self) -> list[tuple[int, int]]:
+        """(key version, first epoch) of those that no key was made of yet.
+
+        Raises:
+            KeysRefused: the file that says so is damaged.
+        """
+        made = {one.version for one in self.all()}
+        return [
+            (version, first)
+            for version, first in sorted(self._versions().items())
+            if version not in made and version != FIRST_VERSION
+        ]
+
     def rotate(self, today: int) -> tuple[int, int]:
         """Begin a new key version with the next epoch.
 

@@ -285,7 +285,10 @@ def trusted_centre_keys(folder: Path) -> list[Ed25519PublicKey]:
     """
     keys = [_ed25519_public(path) for path in sorted((folder / "centre").glob("*.pub"))]
     if not keys:
-        raise KeysRefused(f"{folder}/centre holds no *.pub: put the EU Centre's public key there")
+        raise KeysRefused(
+            f"{folder}/centre holds no *.pub: either {folder} is another party's folder (give the "
+            "provider's), or the EU Centre's public key is still to be put there"
+        )
     return keys
 
 

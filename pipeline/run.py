@@ -363,8 +363,8 @@ def _check_same(run_folder: Path, started: dict[str, Any], about: dict[str, Any]
     for name, now in about.items():
         if started.get(name) != now:
             raise RunRefused(
-                f"{run_folder} holds a run with another {name.replace('_', ' ')}: use what it was "
-                "started with, or name a new folder"
+                f"{run_folder} holds a run that was started otherwise ({name.replace('_', ' ')}): "
+                "use what it was started with, or name a new folder"
             )
 
 

@@ -129,8 +129,10 @@ class Manifest:
         )
         for holds, name, remedy in rules:
             if not holds:
+                value = getattr(self, name)
+                shown = str(value) if isinstance(value, dt.date) else repr(value)
                 raise IndicatorSetError(
-                    f"indicator set {self.set_id!r}: {name} is {getattr(self, name)!r}; {remedy}"
+                    f"indicator set {self.set_id!r}: {name} is {shown}; {remedy}"
                 )
 
     @property

@@ -78,5 +78,8 @@ def main() -> None:
         show = getattr(error, "show", None)  # click's own usage errors show themselves
         if show is None:
             raise
+        # What pydantic puts before the message of a failed choice says nothing to a person.
+        if isinstance(message := getattr(error, "message", None), str):
+            error.message = message.removeprefix("Value error, ")  # type: ignore[attr-defined]
         show()
         sys.exit(getattr(error, "exit_code", 2))

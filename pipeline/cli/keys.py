@@ -62,7 +62,8 @@ def keys_list(order: OrderFile, keys: ProviderKeys = Path("keys/provider")) -> N
     table = Table(header_style="bold", box=None)
     for column in ("epoch", "key version", "first day", "last day", "state"):
         table.add_column(column)
-    for one in _epoch_keys(order, keys).all():
+    held = _epoch_keys(order, keys)
+    for one in held.all():
         table.add_row(
             str(one.epoch),
             str(one.version),
@@ -71,6 +72,8 @@ def keys_list(order: OrderFile, keys: ProviderKeys = Path("keys/provider")) -> N
             "destroyed" if one.is_destroyed else "in use",
         )
     out.print(table)
+    for version, epoch in held.scheduled():
+        out.print(f"key version {version} begins with epoch {epoch}")
 
 
 @app.command("rotate")

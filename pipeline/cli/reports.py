@@ -18,6 +18,7 @@ from pipeline.cli.common import (
     OrderFile,
     candidate_id,
     check_address,
+    counted,
     out,
 )
 
@@ -102,7 +103,7 @@ def reports_sweep(
     deleted = files.sweep(reports, dt.datetime.now(dt.UTC).date())
     for name in deleted:
         out.print(f"{name}: deleted")
-    out.print(f"{len(deleted):,} reports deleted")
+    out.print(f"{counted(len(deleted), 'report')} deleted")
 
 
 @app.command("sent")
@@ -110,9 +111,29 @@ def reports_sent(
     candidate: CandidateArgument,
     reference: Annotated[str, typer.Option(help="To whom, under which number.")],
     verification: Address,
+    reports: Annotated[Path, typer.Option(help="The folder of reports.")] = Path("reports"),
     keys: DeskKeys = Path("keys/desk"),
+    even_if_incomplete: Annotated[
+        bool,
+        typer.Option(help="Also where the report here is missing or has fields to be filled in."),
+    ] = False,
 ) -> None:
-    """Record at verification that a person has sent the report on a candidate."""
+    """Record at verification that a person has sent the report on a candidate.
+
+    A report that is not there, or not complete, is refused: then something else was sent.
+    """
+    from pipeline.desk import annex3
+    from pipeline.desk import reports as files
+
+    if not even_if_incomplete:
+        path = reports / f"{candidate_id(candidate).hex()}.json"
+        missing = list(annex3.gaps(files.read(path)))
+        if missing:
+            raise files.ReportRefused(
+                f"{path} has {counted(len(missing), 'field')} still to be filled in (`sluis "
+                "reports check` names them). If the report was completed elsewhere, say "
+                "--even-if-incomplete"
+            )
     _record(candidate, "REPORTED", reference, verification, keys)
 
 
@@ -152,4 +173,4 @@ def _show(missing: Iterable[Gap]) -> None:
         table.add_row(gap.field, gap.filled_in_by, f"{gap.write} ({gap.article})")
     if count:
         out.print(table)
-    out.print(f"{count} fields still to be filled in" if count else "complete")
+    out.print(f"{counted(count, 'field')} still to be filled in" if count else "complete")

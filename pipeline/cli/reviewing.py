@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pipeline.cli.common import Address, AsJson, candidate_id, check_address, err, out
+from pipeline.cli.common import Address, AsJson, candidate_id, check_address, counted, err, out
 from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
 from pipeline.text import shown
@@ -105,8 +105,10 @@ def verification_list(
     if not as_json:
         if count:
             out.print(table)
-        words = {StateWord.all: "candidates", StateWord.todo: "candidates wait for your decision"}
-        out.print(f"{count:,} {words.get(state, f'{state} candidates')}")
+        adjective = "" if state in (StateWord.all, StateWord.todo) else f"{state} "
+        waiting = " for your decision" if state is StateWord.todo else ""
+        verb = ("" if not waiting else " waits" if count == 1 else " wait") + waiting
+        out.print(f"{counted(count, adjective + 'candidate')}{verb}")
 
 
 @app.command("open")
@@ -145,6 +147,8 @@ def verification_decide(
     Two different reviewers confirm. One rejects, unless somebody has confirmed before: then the
     candidate is disputed until two agree.
     """
+    if verdict is VerdictWord.rejected and not reason.strip():
+        raise typer.BadParameter('a rejection needs a reason: say why with --reason "…"')
     with _connected(verification, keys) as reviewer:
         name = candidate_id(candidate)
         before = reviewer.get(name)

@@ -221,11 +221,16 @@ def scan(
 def report_command(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a complete run.")],
 ) -> None:
-    """Show a run's figures and write its report.html again."""
+    """Show a run's figures and write its report.html again.
+
+    Not to be confused with `sluis reports`: what is reported to the EU Centre.
+    """
     from pipeline import report, run
     from pipeline.errors import RunRefused
 
     figures = run.read_json(run_dir / "report.json")
+    if not run_dir.is_dir():
+        raise RunRefused(f"there is no folder {run_dir}: give the --run-dir of a scan")
     if figures is None:
         raise RunRefused(
             f"{run_dir} holds no complete run: start its `sluis scan` command again to finish it"
@@ -262,8 +267,8 @@ def _declared(
     if "new" in valid.kinds and valid.group_hits_by == "account":
         err.print(
             "a directory names no accounts: a hit on new material in it stays shut, since no "
-            "second one of its account can come. Scan a manifest with account_id to find new "
-            "material",
+            "second one of its account can come. To find new material scan a manifest with "
+            "account_id",
             soft_wrap=True,
         )
     return Declared(

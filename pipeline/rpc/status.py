@@ -18,6 +18,12 @@ def wrapped(
             "runs, the address, and that both sides' certificates come from the same authority, "
             "are in date; the service's has to be that of the party meant"
         )
+    if code in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED):
+        return VerificationRefused(
+            f"{party} at {address} said no ({code.name.lower()}): either this is the address of "
+            f"another service than {party}, or the key folder is another party's "
+            f"({error.details()})"
+        )
     return VerificationRefused(
         f"{party} at {address} said no ({code.name.lower()}): {error.details()}"
     )

@@ -40,7 +40,8 @@ class PostgresDatabase:
             from psycopg import ProgrammingError, conninfo
         except ImportError as error:
             raise StoreRefused(
-                "a store in PostgreSQL needs its driver: pip install 'sluis[postgresql]'"
+                "a store in PostgreSQL needs its driver, the extra postgresql: in the checkout, "
+                ".venv/bin/pip install -e '.[postgresql]'"
             ) from error
         try:
             given = conninfo.conninfo_to_dict(url)

@@ -157,7 +157,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path, mon
         assert Path("run/report.html").exists()
 
         listed = sluis("verification", "list", "--verification", address)
-        assert "1 candidates wait for your decision" in listed.out
+        assert "1 candidate waits for your decision" in listed.out
         assert "known/cat.jpg" in listed.out
         (one,) = map(
             json.loads,
@@ -171,8 +171,8 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path, mon
             sluis("verification", "open", name, "--verification", address, "--json").out
         ) == one  # fmt: skip
         no_reason = sluis("verification", "decide", name, "rejected", "--verification", address)
-        assert no_reason.status == 4
-        assert "needs a reason" in no_reason.err
+        assert no_reason.status == 2
+        assert "--reason" in no_reason.err
         decided = sluis(
             "verification", "decide", name, "rejected", "--reason", "a cat", "--verification",
             address, "--keys", "keys/reviewer-2",
@@ -180,7 +180,7 @@ def test_from_keys_to_a_verdict_by_commands_alone(sluis, deployed, tmp_path, mon
         assert "say rejected; now rejected (a verdict, number 1 of its order)" in decided.out
         assert f"you, {signer('keys/reviewer-2')}, say" in decided.out
         state = sluis("verification", "list", "--state", "rejected", "--verification", address)
-        assert "1 rejected candidates" in state.out
+        assert "1 rejected candidate" in state.out.splitlines()
 
 
 def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_path, monkeypatch):
@@ -262,6 +262,11 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert (again.status, "exists" in again.err) == (2, True)
         checked = sluis("reports", "check", str(path))
         assert (checked.status, "urgency.urgent_action_required" in checked.out) == (1, True)
+        sent = ["reports", "sent", cat, "--reference", "EU-1"]
+        empty = sluis(*sent)
+        assert (empty.status, "16 fields still to be filled in" in empty.err) == (2, True)
+        absent = sluis(*sent, "--reports", "elsewhere")
+        assert (absent.status, "reports draft" in absent.err) == (2, True)
         fill_in(report)
         path.write_text(json.dumps(report))
         complete = sluis("reports", "check", str(path))
@@ -270,7 +275,8 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         close = ["reports", "close", cat, "--note", "done"]
         turn = sluis(*close)
         assert (turn.status, "closed follows" in turn.err) == (4, True)
-        assert "reported" in sluis("reports", "sent", cat, "--reference", "EU-1").out
+        assert "reported" in sluis(*sent).out
+        assert sluis(*sent, "--reports", "elsewhere", "--even-if-incomplete").status == 0
         assert "closed" in sluis(*close).out
 
         explain = ["verification", "explain", cat, "--reference", "C-1"]
@@ -430,7 +436,12 @@ def test_errors_end_in_one_message_and_a_status(sluis, deployed):
         (changed("--indicators", "nowhere"), 1, "not an indicator set"),
         ([*scan, "--keys", "keys/reviewer-1"], 2, "keys/reviewer-1"),
         (["scan", "nothing", *scan[2:-2]], 2, "does not exist"),
-        (["report", "run-unknown"], 2, "holds no complete run"),
+        (["report", "run-unknown"], 2, "there is no folder run-unknown"),
+        (["report", "photos"], 2, "holds no complete run"),
+        ([*scan, "--keys", "keys/verification"], 2, "another party's folder (give the provider's)"),
+        ([*scan, "--pdq-mode", "fst"], 2, "'--pdq-mode': 'fst' is not one of"),
+        (["indicators", "build", "listed", "sets/y", "--set-id", "y", "--kind", "known", "--order",
+          "X", "--not-after", "2020-01-01", "--provenance", "x"], 1, "not_after is 2020-01-01; must"),
         (["keys", "new", "keys"], 2, "never overwritten"),
         (["verification", "open", "abc", "--verification", "127.0.0.1:9", *me], 2, "32 hex digits"),
         (["verification", "list", "--verification", "127.0.0.1:9", *me], 3, "cannot be reached"),
@@ -467,6 +478,21 @@ def test_what_the_values_of_a_list_are_is_never_guessed(sluis, deployed):
     assert "1 sha256 indicators" in sluis("indicators", "build", "list.csv", "sets/2", *build).out
     refused = sluis("indicators", "build", "list.csv", "sets/3", *build, "--algorithm", "pdq")
     assert (refused.status, "values are sha256, not pdq" in refused.err) == (1, True)
+
+
+def test_the_address_of_another_service_is_told_from_a_refusal(sluis, deployed, tmp_path):
+    """The vault where verification is meant: the message names the mistake."""
+    Path("photos").mkdir()
+    shutil.copy(worlds.PHOTOS / "cat.jpg", "photos")
+    with worlds.vault(deployed, tmp_path, orders=[order.load(Path("order.yaml"))]) as vault:
+        for command in (
+            ["scan", "photos", "--order", "order.yaml", "--indicators", "sets/known", "--run-dir",
+             "run", "--consent", "given"],
+            ["verification", "list", "--keys", "keys/reviewer-1"],
+        ):  # fmt: skip
+            done = sluis(*command, "--verification", vault)
+            assert done.status == 4
+            assert "another service than verification" in done.err
 
 
 def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+from typing import Any
 
 import pytest
 import typer
@@ -48,3 +50,15 @@ def test_every_printed_command_has_what_it_needs(document, monkeypatch):
         with group.make_context("sluis", list(rest)):
             pass  # parsed: a missing option or argument raises
         assert "…" not in " ".join(words), f"{document}: {words} cannot be typed"
+
+
+def test_the_library_example_finds_a_listed_picture(monkeypatch, tmp_path):
+    """README's Python runs as it is printed."""
+    text = (worlds.REPOSITORY / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    for name in ("listed.jpg", "upload.jpg"):
+        shutil.copy(worlds.PHOTOS / "cat.jpg", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    assert len(names["hits"].query) == 1
