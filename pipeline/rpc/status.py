@@ -14,9 +14,9 @@ def wrapped(
     code = error.code()
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return VerificationUnreachable(
-            f"{party} at {address} cannot be reached ({code.name.lower()}): check that it "
-            "runs, the address, and that both sides' certificates come from the same authority, "
-            "are in date; the service's has to be that of the party meant"
+            f"{party} at {address} cannot be reached ({code.name.lower()}): check that it runs, "
+            "that this is its address and not another service's, and that both sides' "
+            "certificates come from the same authority and are in date"
         )
     if code in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED):
         return VerificationRefused(

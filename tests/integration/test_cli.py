@@ -491,8 +491,8 @@ def test_the_address_of_another_service_is_told_from_a_refusal(sluis, deployed, 
             ["verification", "list", "--keys", "keys/reviewer-1"],
         ):  # fmt: skip
             done = sluis(*command, "--verification", vault)
-            assert done.status == 4
-            assert "another service than verification" in done.err
+            assert done.status == 3
+            assert "that this is its address and not another service's" in done.err
 
 
 def test_options_for_directories_are_refused_for_a_manifest(sluis, deployed):
