@@ -55,6 +55,13 @@ def with_refinement(blob: bytes, bits: int) -> bytes:
     return bytes(altered)
 
 
+def with_two_frames(blob: bytes) -> bytes:
+    """The same file with its frame header said twice: decoders differ on which one counts."""
+    place = blob.index(b"\xff\xc2")
+    frame = blob[place : place + 2 + int.from_bytes(blob[place + 2 : place + 4], "big")]
+    return blob[:place] + frame + blob[place:]
+
+
 def cut_short(blob: bytes, scan: int) -> bytes:
     """The file up to the middle of a scan's header."""
     return blob[: scans_of(blob)[scan] + 6]
@@ -77,6 +84,7 @@ def cut_short(blob: bytes, scan: int) -> bytes:
         cut_short(PROGRESSIVE, 3),
         PROGRESSIVE[: scans_of(PROGRESSIVE)[1]],
         PROGRESSIVE.replace(b"\xff\xc2", b"\xff\xca"),
+        with_two_frames(PROGRESSIVE),
         PROGRESSIVE[:2] + b"\xff\x01" + PROGRESSIVE[2:],
         PROGRESSIVE[:2] + b"\xff\xe1\x00\x00" + PROGRESSIVE[2:],
     ],
@@ -95,6 +103,7 @@ def cut_short(blob: bytes, scan: int) -> bytes:
         "later_scan_header_cut",
         "one_scan",
         "arithmetic",
+        "two_frames",
         "marker_without_length",
         "segment_shorter_than_its_length_field",
     ],

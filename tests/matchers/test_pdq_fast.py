@@ -182,15 +182,18 @@ def test_each_half_of_the_guard_sends_pictures_back_by_itself(limit, monkeypatch
         store(smooth(), "PNG"),
         store(smooth(), "WEBP", lossless=True),
         store(Image.fromarray(smooth()).convert("CMYK"), "JPEG"),
-        store(smooth(64, 64), "JPEG", quality=95),
-        store(smooth(300, 64), "JPEG", quality=95),
+        store(enlarged(0, 300).resize((64, 64)), "JPEG", quality=95),
+        store(enlarged(0, 300).resize((64, 300)), "JPEG", quality=95),
         store(smooth(4, 300), "JPEG"),
-        with_scan_of(*[store(smooth(), "JPEG", progressive=True)] * 2),
     ],
-    ids=["png", "webp", "cmyk", "plane_sized", "narrow", "too_small", "means_said_twice"],
+    ids=["png", "webp", "cmyk", "plane_sized", "narrow", "too_small"],
 )
-def test_other_files_have_their_exact_code(blob):
-    """What the fast way is not made for is hashed exactly."""
+def test_other_files_have_their_exact_code(blob, monkeypatch, exact_ways):
+    """What the fast way is not made for is hashed exactly, also where the guard lets it pass."""
+    monkeypatch.setattr(limits, "PDQ_FAST_MAX_CROWDING", 256)
+    monkeypatch.setattr(limits, "PDQ_FAST_MIN_QUALITY", 0)
+    pdq.hash_blob(blob, mode="fast")
+    assert exact_ways == [blob]
     assert distance(blob) == 0
     assert pdq.hash_blob(blob, mode="fast")[1] == pdq.hash_blob(blob)[1]
 
@@ -217,6 +220,43 @@ def test_a_first_scan_that_leaves_bits_out_is_not_taken_for_the_picture(missing_
         assert stored.scale == 8
     assert (jpeg.first_means(blob) is None) == (missing_bits > 1)
     assert distance(blob) <= FEW_BITS
+
+
+def test_the_next_larger_picture_takes_the_fast_way(exact_ways):
+    """65 pixels are enough."""
+    pdq.hash_blob(store(enlarged(0, 300).resize((65, 65)), "JPEG", quality=95), mode="fast")
+    assert exact_ways == []
+
+
+def test_the_fast_decoder_is_not_asked_about_inks(monkeypatch):
+    """A CMYK file goes the exact way at once: its black is not luma."""
+    monkeypatch.setattr(grey, "_decode", lambda *_: pytest.fail("inks were decoded as luma"))
+    with grey.grey_as_stored(store(Image.fromarray(smooth()).convert("CMYK"), "JPEG")) as stored:
+        assert stored is None
+
+
+def test_pixels_are_held_against_the_budget_in_fast_mode_too(monkeypatch):
+    """As long as the block lasts, however it ends."""
+    budget = images._Budget(200 * 300 + 7)
+    monkeypatch.setattr(images, "_budget", budget)
+    with grey.grey_as_stored(PHOTO):
+        assert budget._left == 7
+    with pytest.raises(ZeroDivisionError), grey.grey_as_stored(PHOTO):
+        raise ZeroDivisionError
+    assert budget._left == 200 * 300 + 7
+
+
+def test_a_picture_of_another_size_than_expected_takes_the_exact_way(monkeypatch, exact_ways):
+    """The projected filter fits one size only; a decoder that scales otherwise is not trusted."""
+    decode = grey.simplejpeg.decode_jpeg
+    blob = store(enlarged(0, 550), "JPEG", quality=85)
+
+    def at_full_size(given: bytes, kind: str, **_: object) -> np.ndarray:
+        return decode(given, kind)
+
+    monkeypatch.setattr(grey.simplejpeg, "decode_jpeg", at_full_size)
+    pdq.hash_blob(blob, mode="fast")
+    assert exact_ways == [blob]
 
 
 def test_a_grey_jpeg_takes_the_fast_way(exact_ways):
