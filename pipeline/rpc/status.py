@@ -15,8 +15,8 @@ def wrapped(
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return VerificationUnreachable(
             f"{party} at {address} cannot be reached ({code.name.lower()}): check that it "
-            "runs, the address, and that both sides' certificates come from the same authority, "
-            "are in date; the service's has to be that of the party meant"
+            "runs, the address, and that both sides' certificates come from the same authority "
+            "and are in date; the service's has to be that of the party meant"
         )
     return VerificationRefused(
         f"{party} at {address} said no ({code.name.lower()}): {error.details()}"
