@@ -17,7 +17,7 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 
-from pipeline.rpc.tls import peer_name, role_of
+from pipeline.rpc.tls import peer_name, peer_role
 
 MOST_CALLS: Final = 32
 """Calls that one party may have under way, streams included."""
@@ -69,7 +69,7 @@ class Admission(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _admitted(self, method: str, context: Any) -> AsyncIterator[None]:
         caller = peer_name(context)
-        if role_of(caller) not in self._allowed.get(method, frozenset()):
+        if peer_role(context) not in self._allowed.get(method, frozenset()):
             await context.abort(
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"this certificate's role may not call {method}",

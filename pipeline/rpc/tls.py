@@ -158,12 +158,7 @@ def peer_name(context: Any) -> str:
 
 def peer_role(context: Any) -> str:
     """The caller's role, or "" without one."""
-    return role_of(peer_name(context))
-
-
-def role_of(name: str) -> str:
-    """The role in a URI that `peer_name` gave."""
-    return name.removeprefix(_URI_PREFIX).partition("/")[0]
+    return peer_name(context).removeprefix(_URI_PREFIX).partition("/")[0]
 
 
 def _builder(

@@ -285,7 +285,7 @@ def test_a_party_that_is_not_the_service_gets_nothing_from_its_clients(world):
         yield identities, lambda: identities.reidentify(verdict)
 
     for client, ask in clients(address["vault"], address["verification"]):
-        with pytest.raises(VerificationUnreachable, match="party meant"):
+        with pytest.raises(VerificationUnreachable, match="not another service's"):
             ask()
         client.close()
     with pytest.raises(VerificationUnreachable):
