@@ -117,6 +117,9 @@ class EpochKeys:
             if not path.exists():
                 self._make(path)
             known = key_files.secret(path, vouchers.EPOCH_KEY_BYTES)
+            if _receipt(path).exists():  # destroyed since: then this one was made behind it
+                _erase(path)
+                raise EpochKeyDestroyed
             self._used[epoch] = version, known
         return version, known
 
