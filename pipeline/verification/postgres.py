@@ -102,6 +102,20 @@ class PostgresDatabase:
                 "that made it"
             )
 
+    def look(self) -> PostgresConnection:
+        """See `Database`."""
+        try:
+            connection = self.connect()
+        except StoreFault as error:
+            raise StoreRefused(str(error)) from error
+        try:
+            connection.execute("SET default_transaction_read_only = on")
+            self._make_or_check(connection, may_make=False)
+        except (StoreFault, StoreRefused):
+            connection.close()
+            raise
+        return connection
+
     def connect(self) -> PostgresConnection:
         """See `Database`."""
         import psycopg
