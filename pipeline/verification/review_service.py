@@ -92,7 +92,7 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
             )
         try:
             future = await asyncio.to_thread(
-                self._decisions.decide, subject, decision, request.payload, peer_name(context)
+                self._decisions.decide, subject, decision, request.payload
             )
             case = await asyncio.wrap_future(future)
         except NotFound as error:

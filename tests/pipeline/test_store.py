@@ -227,7 +227,7 @@ def test_every_connection_is_durable_and_careful(path):
         assert pragma("foreign_keys") == 1
         assert pragma("secure_delete") == 1
         assert pragma("trusted_schema") == 0
-        assert pragma("user_version") == 3
+        assert pragma("user_version") == 4
         assert pragma("integrity_check") == "ok"
     assert path.exists()
 
@@ -267,7 +267,7 @@ def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
                 list(iter(rows.fetchone, None))
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [2, 3, 99, -1])
 def test_a_store_of_another_version_is_refused(path, version):
     """A schema that this version does not know is not guessed at."""
     open_store(path).close()
