@@ -278,7 +278,7 @@ def test_every_act_of_people_is_in_the_audit(decisions):
         "DELETE FROM verdict",
         "UPDATE progress SET note = 'x'",
         "DELETE FROM progress",
-        "INSERT INTO decision SELECT candidate_id, reviewer_id, 9, reviewer, message FROM decision",
+        "INSERT INTO decision SELECT candidate_id, reviewer_id, 9, message FROM decision",
         "INSERT INTO verdict SELECT candidate_id, order_id, 9, message FROM verdict",
         "INSERT INTO verdict SELECT candidate_id, order_id, sequence, message FROM verdict",
     ],
