@@ -254,7 +254,7 @@ def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
     with closing(open_store(path)) as store:
         add(store, *[(n, bytes(3_000)) for n in range(200)])
     content = bytearray(path.read_bytes())
-    for offset in range(20 * 4_096, len(content), 9 * 4_096):
+    for offset in range(120 * 4_096, len(content), 9 * 4_096):  # the first rows stay whole
         content[offset : offset + 64] = b"\xff" * 64
     path.write_bytes(content)
     with closing(open_store(path)) as store:
@@ -262,7 +262,8 @@ def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
             with pytest.raises(StoreFault, match="malformed"):
                 ask()
         with store.read() as connection:
-            rows = connection.execute("SELECT sequence, released FROM candidate ORDER BY sequence")
+            rows = connection.execute("SELECT released FROM candidate")
+            assert rows.fetchone()
             with pytest.raises(StoreFault, match="malformed"):
                 list(iter(rows.fetchone, None))
 
