@@ -119,6 +119,9 @@ class EpochKeys:
             # Also where another process has made it: nothing is sealed with what may yet be lost.
             key_files.sync_folder(path.parent)
             known = key_files.secret(path, vouchers.EPOCH_KEY_BYTES)
+            if _receipt(path).exists():  # destroyed since: then this one was made behind it
+                _erase(path)
+                raise EpochKeyDestroyed
             self._used[epoch] = version, known
         return version, known
 

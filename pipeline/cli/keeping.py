@@ -101,16 +101,20 @@ def verification_audit(
         Path, typer.Option("--keys", help="Folder with the audit.pub that checks checkpoints.")
     ] = Path("keys/provider"),
 ) -> None:
-    """Verify the audit, link by link; say where it breaks. Ends with status 5 if it does."""
+    """Verify the audit, link by link; say where it breaks. Ends with status 5 if it does.
+
+    Needs the right to read the store, and no more.
+    """
     from pipeline import keys as key_folders
     from pipeline.verification import audit, checkpoints
+    from pipeline.verification.store import looking_at
 
     held = [
         facts
         for file in checkpoint or []
         for facts in checkpoints.read(file, key_folders.audit_public_key(keys))
     ]
-    with _opened(store) as kept, kept.read() as connection:
+    with looking_at(store) as connection:
         links = audit.verify(connection, held)
     last = max((int(one["links"]) for one in held), default=0)
     out.print(f"{links:,} links are in order", end="")

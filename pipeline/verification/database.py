@@ -86,6 +86,13 @@ class Database(Protocol):
             StoreRefused: they are not, or there are none and they may not be made.
         """
 
+    def look(self) -> Connection:
+        """A connection that only reads, to a store that is there; needs no right to write.
+
+        Raises:
+            StoreRefused: there is none, or it is not ours.
+        """
+
     def connect(self) -> Connection:
         """A new connection.
 

@@ -93,16 +93,13 @@ class Decisions:
         with self._store.read() as connection:
             return _cases(connection, stored), total
 
-    def decide(
-        self, subject: Subject, decision: Decision, payload: bytes, reviewer: str
-    ) -> Future[Case]:
+    def decide(self, subject: Subject, decision: Decision, payload: bytes) -> Future[Case]:
         """Keep a reviewer's decision, and the verdict if it completes one.
 
         Args:
             subject: the candidate, as the caller has checked the signature against.
             decision: signed by the reviewer.
             payload: as opened, with a confirmation; its digest is the decision's.
-            reviewer: certified URI.
 
         Returns:
             The case as it then stands, resolved once durable. The future fails with `NotFound` or
@@ -123,7 +120,7 @@ class Decisions:
             if stored.state not in _OPEN:
                 raise AlreadyDecided(f"a verdict stands: {stored.state}; it is never changed")
             kept = replace(decision, decided_at=self._store.now())
-            self._keep(transaction, candidate_id, kept, payload, len(before) + 1, reviewer)
+            self._keep(transaction, candidate_id, kept, payload, len(before) + 1)
             state, agreeing = state_after([*before, kept])
             if agreeing:
                 self._conclude(transaction, subject, agreeing)
@@ -217,16 +214,13 @@ class Decisions:
         decision: Decision,
         payload: bytes,
         number: int,
-        reviewer: str,
     ) -> None:
         transaction.execute(
-            "INSERT INTO decision (candidate_id, reviewer_id, number, reviewer, message) "
-            "VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO decision (candidate_id, reviewer_id, number, message) VALUES (?, ?, ?, ?)",
             (
                 candidate_id,
                 decision.reviewer_id,
                 number,
-                reviewer,
                 wire.decision_message(decision).SerializeToString(),
             ),
         )

@@ -66,8 +66,8 @@ def erase(
         )
     for candidate_id, message in old:
         transaction.execute(
-            "UPDATE candidate SET waiting = NULL, released = ?, delete_after = NULL "
-            "WHERE candidate_id = ?",
+            "UPDATE candidate SET group_tag = NULL, waiting = NULL, released = ?, "
+            "delete_after = NULL WHERE candidate_id = ?",
             (_without_seal(message), candidate_id),
         )
         transaction.execute("DELETE FROM opened WHERE candidate_id = ?", (candidate_id,))
@@ -105,6 +105,9 @@ def _keep_a_pair_of_the_rest(transaction: Transaction, tag: bytes) -> None:
         "WHERE group_tag = ? AND waiting IS NOT NULL ORDER BY candidate_id",
         (tag,),
     ).fetchall()
+    if not rows:
+        transaction.execute("DELETE FROM hit_group WHERE group_tag = ?", (tag,))
+        return
     pair = transaction.execute(
         "SELECT one, two FROM hit_group WHERE group_tag = ?", (tag,)
     ).fetchone()

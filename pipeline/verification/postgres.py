@@ -45,11 +45,11 @@ class PostgresDatabase:
             ) from error
         try:
             given = conninfo.conninfo_to_dict(url)
-        except ProgrammingError as error:
+        except ProgrammingError:
             raise StoreRefused(
-                f"that is no URL of a PostgreSQL database ({error}): write "
-                "postgresql://USER@HOST/DATABASE"
-            ) from error
+                "that is no URL of a PostgreSQL database: write postgresql://USER@HOST/DATABASE, "
+                "and % signs and brackets as RFC 3986 says"
+            ) from None  # the driver's text holds what was given, a password included
         mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
         if mode != "verify-full" and not _is_local(given):
             raise StoreRefused(
@@ -102,6 +102,20 @@ class PostgresDatabase:
                 f"{schema.VERSION}. Name an empty database, or serve this one with the version "
                 "that made it"
             )
+
+    def look(self) -> PostgresConnection:
+        """See `Database`."""
+        try:
+            connection = self.connect()
+        except StoreFault as error:
+            raise StoreRefused(str(error)) from error
+        try:
+            connection.execute("SET default_transaction_read_only = on")
+            self._make_or_check(connection, may_make=False)
+        except (StoreFault, StoreRefused):
+            connection.close()
+            raise
+        return connection
 
     def connect(self) -> PostgresConnection:
         """See `Database`."""
@@ -182,5 +196,10 @@ def _wrapped(name: str) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        # The full text may show the values of a row: a candidate's id has no place in a message.
-        raise StoreFault(f"{name}: {error.diag.message_primary or error}") from error
+        raise StoreFault(f"{name}: {_told(error)}") from None
+
+
+def _told(error: psycopg.Error) -> str:
+    """What may be said of it: the driver's own text may hold values of a row, or a password."""
+    known = (type(error).__name__, error.sqlstate, error.diag.constraint_name)
+    return ", ".join(part for part in known if part)

@@ -101,7 +101,7 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
             )
         try:
             case = await self._writes(
-                self._decisions.decide, subject, decision, request.payload, peer_name(context)
+                self._decisions.decide, subject, decision, request.payload
             )
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 TABLES: Final = """
 CREATE TABLE candidate (
@@ -18,7 +18,7 @@ CREATE TABLE candidate (
   state           TEXT NOT NULL
     CHECK (state IN ('held', 'quarantined', 'released', 'confirmed_once', 'disputed', 'confirmed',
       'rejected', 'reported', 'closed')),
-  group_tag       BLOB,              -- of the threshold seal
+  group_tag       BLOB,              -- of the threshold seal, until it is erased
   waiting         BLOB,              -- the Candidate with its threshold seal, as it arrived
   released        BLOB,              -- the Candidate with a direct seal: reviewers may read it
   received_at     INTEGER NOT NULL,  -- seconds since 1970
@@ -28,6 +28,7 @@ CREATE TABLE candidate (
 );
 CREATE INDEX candidate_by_state ON candidate (state, sequence);
 CREATE INDEX candidate_by_group ON candidate (group_tag) WHERE group_tag IS NOT NULL;
+CREATE INDEX candidate_by_last_day ON candidate (delete_after) WHERE delete_after IS NOT NULL;
 CREATE TABLE share (                 -- every point that was seen of a group's lines
   group_tag       BLOB NOT NULL,
   stream          TEXT NOT NULL,
@@ -53,7 +54,6 @@ CREATE TABLE decision (              -- a reviewer's, signed; outlives the candi
   candidate_id    BLOB NOT NULL,
   reviewer_id     TEXT NOT NULL,     -- of the reviewer's key
   number          INTEGER NOT NULL,  -- counts from 1 for each candidate
-  reviewer        TEXT NOT NULL,     -- certified URI; goes nowhere from here
   message         BLOB NOT NULL,     -- the signed Decision
   PRIMARY KEY (candidate_id, reviewer_id)
 ) WITHOUT ROWID;

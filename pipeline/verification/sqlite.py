@@ -60,12 +60,38 @@ class SqliteDatabase:
             connection.executescript(
                 f"BEGIN; {schema.for_sqlite()} PRAGMA user_version = {schema.VERSION}; COMMIT;"
             )
-        elif version != schema.VERSION:
+        else:
+            self._check(version)
+
+    def _check(self, version: int) -> None:
+        if version != schema.VERSION:
             raise StoreRefused(
                 f"{self._path} is a database of something else, or of schema version {version}; "
                 f"this version of Sluis reads {schema.VERSION}. Name a new file, or serve this one "
                 "with the version that made it"
             )
+
+    def look(self) -> SqliteConnection:
+        """See `Database`."""
+        if not (self._path.exists() and self._path.stat().st_size):
+            raise StoreRefused(f"{self._path}: there is no store")
+        # A log beside the file belongs to it. Without one nobody writes, and reading needs no lock
+        # file, which an auditor may have no right to make.
+        has_log = self._path.with_name(self._path.name + "-wal").exists()
+        place = self._path.absolute().as_uri() + ("?mode=ro" if has_log else "?immutable=1")
+        try:
+            connection = sqlite3.connect(
+                place, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS
+            )
+            connection.text_factory = _text
+            try:
+                self._check(connection.execute("PRAGMA user_version").fetchone()[0])
+            except (sqlite3.Error, StoreRefused):
+                connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StoreRefused(f"{self._path} cannot be read as a store: {error}") from error
+        return SqliteConnection(self.name, connection)
 
     def connect(self) -> SqliteConnection:
         """See `Database`."""

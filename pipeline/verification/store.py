@@ -118,12 +118,28 @@ def open_store(
         raise StoreRefused(
             f"retention of {retention_days} days: at least 1 and at most {MOST_RETENTION_DAYS}"
         )
-    text = str(where)
-    database: Database = (
-        PostgresDatabase(text) if text.startswith(SCHEMES) else SqliteDatabase(Path(where))
-    )
+    database = _database(where)
     database.prepare(may_make=may_make)
     return Store(database, clock, retention_days)
+
+
+@contextmanager
+def looking_at(where: str | Path) -> Iterator[Connection]:
+    """Read a store without the right to write to it: for whoever examines one.
+
+    Raises:
+        StoreRefused: as `open_store`; there is none.
+    """
+    connection = _database(where).look()
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _database(where: str | Path) -> Database:
+    text = str(where)
+    return PostgresDatabase(text) if text.startswith(SCHEMES) else SqliteDatabase(Path(where))
 
 
 class Store:

@@ -16,8 +16,8 @@ from matchers.files import write_json
 from pipeline.signed import StatementRefused
 from pipeline.verification import audit, checkpoints
 from pipeline.verification.audit import AuditBroken
-from pipeline.verification.database import StoreFault
-from pipeline.verification.store import open_store
+from pipeline.verification.database import StoreFault, StoreRefused
+from pipeline.verification.store import looking_at, open_store
 
 PATIENCE_SECONDS = 30
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -82,6 +82,41 @@ def test_a_chain_that_nobody_touched_verifies(store):
     store.submit(lambda t: audit.append(t, "act", {}, 2000)).result(PATIENCE_SECONDS)
     assert verify(store) == LINKS + 1
     assert verify(store, early, checkpoint(store)) == LINKS + 1
+
+
+def test_an_auditor_needs_no_right_to_write(where):
+    """The audit is read while the service runs and after it, and nothing can be written."""
+    with closing(open_store(where)) as store:
+        for number in range(LINKS):
+            store.submit(lambda t: audit.append(t, "act", {}, 1)).result(PATIENCE_SECONDS)
+            with looking_at(where) as connection:
+                assert audit.verify(connection) == number + 1
+    with looking_at(where) as connection:
+        assert audit.verify(connection) == LINKS
+        with pytest.raises(StoreFault):
+            connection.execute("INSERT INTO closed_epoch VALUES (?, 0, 0, '')", (bytes(16),))
+
+
+def test_looking_at_a_file_makes_nothing_beside_it(tmp_path):
+    """Neither a log nor a lock: the folder may be one that only its keeper writes to."""
+    place = tmp_path / "store.sqlite3"
+    open_store(place).close()
+    with looking_at(place) as connection:
+        assert audit.verify(connection) == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite3"]
+
+
+def test_only_a_store_of_ours_is_looked_at(tmp_path):
+    """Said as by any other command."""
+    (tmp_path / "empty").touch()
+    (tmp_path / "text").write_text("not a database " * 100)
+    for name, message in (
+        ("absent", "no store"),
+        ("empty", "no store"),
+        ("text", "cannot be read"),
+    ):
+        with pytest.raises(StoreRefused, match=message), looking_at(tmp_path / name):
+            pass
 
 
 def test_an_empty_chain_verifies(where):

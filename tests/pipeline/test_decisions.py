@@ -149,7 +149,7 @@ def test_numbers_have_no_gap_in_each_order(decisions):
     other = replace(rulings.CONTEXT, order_id=b"o" * 16)
     about = rulings.subject(5, other)
     made = rulings.decision(0, about, b"p", REJECTED)
-    decisions.decide(about, made, b"", "r").result(PATIENCE_SECONDS)
+    decisions.decide(about, made, b"").result(PATIENCE_SECONDS)
     rulings.decide(decisions, 6, 0, REJECTED)
     assert [v.subject.candidate_id for v in verdicts(decisions)] == [cid(n) for n in (3, 1, 2, 6)]
     found, head = decisions.verdicts(other.order_id, 0, 10)
@@ -281,7 +281,7 @@ def test_every_act_of_people_is_in_the_audit(decisions):
         "DELETE FROM verdict",
         "UPDATE progress SET note = 'x'",
         "DELETE FROM progress",
-        "INSERT INTO decision SELECT candidate_id, reviewer_id, 9, reviewer, message FROM decision",
+        "INSERT INTO decision SELECT candidate_id, reviewer_id, 9, message FROM decision",
         "INSERT INTO verdict SELECT candidate_id, order_id, 9, message FROM verdict",
         "INSERT INTO verdict SELECT candidate_id, order_id, sequence, message FROM verdict",
     ],

@@ -170,6 +170,27 @@ def test_destroying_again_finishes_what_was_interrupted(provider):
     assert not left.exists()
 
 
+def test_no_key_is_made_behind_a_receipt(provider, monkeypatch):
+    """A key that is destroyed between the look for its receipt and the making of a new one."""
+    keeper, scan = EpochKeys(provider, ORDER, TENS), EpochKeys(provider, ORDER, TENS)
+    keeper.key(0)
+    (provider / "epochs" / ORDER.hex() / "0-v1.key").unlink()
+    make = EpochKeys._make
+
+    def late(self, path):
+        """Another process is quicker."""
+        monkeypatch.setattr(EpochKeys, "_make", make)
+        make(self, path)
+        keeper.destroy(0, AFTER, SIGNER, even_if_current=False)
+        make(self, path)
+
+    monkeypatch.setattr(EpochKeys, "_make", late)
+    with pytest.raises(EpochKeyDestroyed):
+        scan.key(0)
+    left = {path.name for path in (provider / "epochs" / ORDER.hex()).iterdir()}
+    assert left == {"0-v1.receipt.json"}
+
+
 def test_only_a_key_that_is_there_and_over_is_destroyed(provider):
     """Neither an unknown key nor, unless it is said, that of an epoch that goes on."""
     epoch_keys = EpochKeys(provider, ORDER, TENS)

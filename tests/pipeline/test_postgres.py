@@ -80,6 +80,18 @@ def test_what_is_no_url_is_refused(wrong):
     assert "postgresql://USER@HOST/DATABASE" in refusal(wrong)
 
 
+@pytest.mark.parametrize(
+    "place",
+    ["[::1/db", "localhost/db?x=y", "localhost:port/db", "127.0.0.1:1/db", "/db?host=/none"],
+)
+@pytest.mark.parametrize("password", ["secret-word", "secret%zzword"])
+def test_no_password_is_told_whatever_is_wrong_with_the_url(place, password):
+    """Neither in the message nor in what it was raised from."""
+    with pytest.raises(StoreRefused) as refused:
+        open_store(f"postgresql://someone:{password}@{place}").close()
+    assert "secret" not in "".join(str(e) for e in (refused.value, refused.value.__cause__))
+
+
 def test_a_server_that_does_not_answer_is_refused_without_its_password(tmp_path):
     """The message names the place, never the password."""
     message = refusal(f"postgresql://someone:secret-word@/db?host={tmp_path}")

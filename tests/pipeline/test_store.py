@@ -227,7 +227,7 @@ def test_every_connection_is_durable_and_careful(path):
         assert pragma("foreign_keys") == 1
         assert pragma("secure_delete") == 1
         assert pragma("trusted_schema") == 0
-        assert pragma("user_version") == 3
+        assert pragma("user_version") == 4
         assert pragma("integrity_check") == "ok"
     assert path.exists()
 
@@ -254,7 +254,7 @@ def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
     with closing(open_store(path)) as store:
         add(store, *[(n, bytes(3_000)) for n in range(200)])
     content = bytearray(path.read_bytes())
-    for offset in range(20 * 4_096, len(content), 9 * 4_096):
+    for offset in range(120 * 4_096, len(content), 9 * 4_096):  # the first rows stay whole
         content[offset : offset + 64] = b"\xff" * 64
     path.write_bytes(content)
     with closing(open_store(path)) as store:
@@ -262,12 +262,13 @@ def test_a_page_that_is_damaged_is_a_fault_of_the_store(path):
             with pytest.raises(StoreFault, match="malformed"):
                 ask()
         with store.read() as connection:
-            rows = connection.execute("SELECT sequence, released FROM candidate ORDER BY sequence")
+            rows = connection.execute("SELECT released FROM candidate")
+            assert rows.fetchone()
             with pytest.raises(StoreFault, match="malformed"):
                 list(iter(rows.fetchone, None))
 
 
-@pytest.mark.parametrize("version", [2, 99, -1])
+@pytest.mark.parametrize("version", [2, 3, 99, -1])
 def test_a_store_of_another_version_is_refused(path, version):
     """A schema that this version does not know is not guessed at."""
     open_store(path).close()

@@ -115,5 +115,4 @@ def decide(
     opened = b"payload of %d" % number
     made = replace(decision(reviewer, about, opened, value, reason), decided_at=0)
     kept = opened if value == CONFIRMED else b""
-    name = f"spiffe://sluis/reviewer/reviewer-{reviewer + 1}"
-    return decisions.decide(about, made, kept, name).result(30)
+    return decisions.decide(about, made, kept).result(30)
