@@ -236,7 +236,10 @@ def parse(values: object, where: str) -> Order:
         problems = [problem for fault in error.errors() for problem in _problems(fault)]
         named = {problem.field: problem for problem in reversed(problems)}
         problems = [problem for problem in problems if named[problem.field] is problem]
-        raise OrderRefused(f"{where} is not a usable order:", tuple(problems)) from None
+        then = ""
+        if any(fault["type"] != "order" for fault in error.errors()):
+            then = " (that its fields fit together is checked once each is right by itself)"
+        raise OrderRefused(f"{where} is not a usable order{then}:", tuple(problems)) from None
 
 
 def check_in_force(order: Order, today: dt.date) -> None:

@@ -80,6 +80,19 @@ def from_images(
     return _table("pdq", names, [code.tobytes() for code in codes]), left
 
 
+def named_algorithms(path: Path) -> list[Algorithm]:
+    """The algorithms that a CSV's columns are named after; none for a text file.
+
+    A value does not say what it is: a PDQ code and a SHA-256 digest are both 64 hex digits.
+
+    Raises:
+        IndicatorSetError: it cannot be read.
+    """
+    if path.suffix.lower() != ".csv":
+        return []
+    return _algorithms(_columns(csv.DictReader(_lines(path))))
+
+
 def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Table:
     """Indicators of a text file (one value a line) or a CSV file with a header.
 
@@ -113,19 +126,6 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
     if not names:
         raise IndicatorSetError(f"{path} holds no indicator")
     return _table(algorithm, names, values)
-
-
-def named_algorithms(path: Path) -> list[Algorithm]:
-    """The algorithms that a CSV's columns are named after; none for a text file.
-
-    A value does not say what it is: a PDQ code and a SHA-256 digest are both 64 hex digits.
-
-    Raises:
-        IndicatorSetError: it cannot be read.
-    """
-    if path.suffix.lower() != ".csv":
-        return []
-    return _algorithms(_columns(csv.DictReader(_lines(path))))
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,31 @@ def sweep(store: Store) -> Deleted:
     return Deleted(**counts)
 
 
+def standing(store: Store, receipt: Mapping[str, Any]) -> Standing:
+    """What a store knows of the epoch that a receipt names.
+
+    Raises:
+        NotServed, StoreFault: as `close_epoch`.
+    """
+    order_id, epoch = _named(receipt)
+    with store.read() as connection:
+        held = connection.execute(
+            "SELECT 1 FROM candidate WHERE order_id = ? LIMIT 1", (order_id,)
+        ).fetchone()
+        closed = connection.execute(
+            "SELECT 1 FROM closed_epoch WHERE order_id = ? AND epoch = ?", (order_id, epoch)
+        ).fetchone()
+    return Standing(holds_order=held is not None, is_closed=closed is not None)
+
+
+def _named(receipt: Mapping[str, Any]) -> tuple[bytes, int]:
+    """The order's id and the epoch that a receipt names."""
+    try:
+        return bytes.fromhex(receipt["order_id"]), int(receipt["epoch"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise NotServed("the receipt names no order and epoch: ask the provider") from error
+
+
 def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
     """Record that an epoch's key is destroyed: nothing new is of it, and its singles are deleted.
 
@@ -125,28 +150,3 @@ def close_epoch(store: Store, receipt: Mapping[str, Any]) -> Deleted:
     if counts:
         store.purge()
     return Deleted(**counts)
-
-
-def standing(store: Store, receipt: Mapping[str, Any]) -> Standing:
-    """What a store knows of the epoch that a receipt names.
-
-    Raises:
-        NotServed, StoreFault: as `close_epoch`.
-    """
-    order_id, epoch = _named(receipt)
-    with store.read() as connection:
-        held = connection.execute(
-            "SELECT 1 FROM candidate WHERE order_id = ? LIMIT 1", (order_id,)
-        ).fetchone()
-        closed = connection.execute(
-            "SELECT 1 FROM closed_epoch WHERE order_id = ? AND epoch = ?", (order_id, epoch)
-        ).fetchone()
-    return Standing(holds_order=held is not None, is_closed=closed is not None)
-
-
-def _named(receipt: Mapping[str, Any]) -> tuple[bytes, int]:
-    """The order's id and the epoch that a receipt names."""
-    try:
-        return bytes.fromhex(receipt["order_id"]), int(receipt["epoch"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise NotServed("the receipt names no order and epoch: ask the provider") from error

@@ -100,9 +100,7 @@ class ReviewService(review_service_pb2_grpc.ReviewServiceServicer):
                 grpc.StatusCode.INVALID_ARGUMENT, "the payload is not the one the decision names"
             )
         try:
-            case = await self._writes(
-                self._decisions.decide, subject, decision, request.payload
-            )
+            case = await self._writes(self._decisions.decide, subject, decision, request.payload)
         except NotFound as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except AlreadyDecided as error:

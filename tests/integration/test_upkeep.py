@@ -210,6 +210,26 @@ def test_a_history_written_anew_is_found_by_the_checkpoints_before_the_last(
     assert "link 1 is not the one" in broken.err
 
 
+@pytest.mark.parametrize("command", ["sweep", "audit"])
+def test_a_mistyped_store_is_not_taken_for_an_empty_one(sluis, command):
+    """It says that there is none, and makes none."""
+    done = sluis("verification", command, "--store", "mistyped.sqlite3")
+    assert done.status == 2
+    assert "there is no store" in done.err
+    assert not Path("mistyped.sqlite3").exists()
+
+
+def test_serving_needs_an_order_and_a_sane_retention(sluis, deployed):
+    """Both are asked for before anything is opened."""
+    assert "--order" in sluis("verification", "serve").err
+    done = sluis("verification", "serve", "--order", "order.yaml", "--retention-days", "400")
+    assert done.status == 2
+    assert not Path("verification.sqlite3").exists()
+    twice = sluis("verification", "serve", "--order", "order.yaml", "--order", "order.yaml")
+    assert twice.status == 2
+    assert "given twice" in twice.err
+
+
 def test_closing_an_epoch_in_a_store_of_other_orders_says_so(sluis, deployed, tmp_path):
     """A receipt for the right service, given to the wrong store."""
     seal(deployed, "x", "1", epochs().first_day)
@@ -237,23 +257,3 @@ def test_a_store_is_shown_without_its_password():
     shown = serving.store_name("postgresql://sluis:secret@db.example:5432/one?password=secret")
     assert shown == "postgresql://sluis@db.example:5432/one"
     assert serving.store_name("here.sqlite3") == str(Path("here.sqlite3").resolve())
-
-
-@pytest.mark.parametrize("command", ["sweep", "audit"])
-def test_a_mistyped_store_is_not_taken_for_an_empty_one(sluis, command):
-    """It says that there is none, and makes none."""
-    done = sluis("verification", command, "--store", "mistyped.sqlite3")
-    assert done.status == 2
-    assert "there is no store" in done.err
-    assert not Path("mistyped.sqlite3").exists()
-
-
-def test_serving_needs_an_order_and_a_sane_retention(sluis, deployed):
-    """Both are asked for before anything is opened."""
-    assert "--order" in sluis("verification", "serve").err
-    done = sluis("verification", "serve", "--order", "order.yaml", "--retention-days", "400")
-    assert done.status == 2
-    assert not Path("verification.sqlite3").exists()
-    twice = sluis("verification", "serve", "--order", "order.yaml", "--order", "order.yaml")
-    assert twice.status == 2
-    assert "given twice" in twice.err

@@ -481,7 +481,8 @@ def test_a_folder_without_trusted_keys_is_refused_with_a_way_out(own):
     (own / "provider" / "centre" / "signing.pub").unlink()
     message = refusal(keys.trusted_centre_keys, own / "provider")
     assert str(own / "provider") in message
-    assert "put the EU Centre's public key there" in message
+    assert "another party's folder" in message
+    assert "the EU Centre's public key is still to be put there" in message
 
 
 @pytest.mark.parametrize("name", LOADERS)

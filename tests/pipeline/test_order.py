@@ -198,6 +198,14 @@ def test_every_contradiction_is_named_at_once():
     assert {p.field for p in problems(values)} == {"service.risk_category", "valid_until"}
 
 
+def test_the_message_says_when_contradictions_are_still_to_be_looked_for():
+    """A field that is missing hides those that contradict each other; nobody is told otherwise."""
+    values = with_value("valid_until", dt.date(2025, 1, 1))
+    assert "once each is right by itself" not in str(refusal(values))
+    del values["redress"]
+    assert "once each is right by itself" in str(refusal(values))
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [

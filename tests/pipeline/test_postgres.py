@@ -156,5 +156,5 @@ def test_the_driver_is_an_extra(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StoreRefused, match=r"sluis\[postgresql\]"):
+    with pytest.raises(StoreRefused, match=r"pip install -e '\.\[postgresql\]'"):
         PostgresDatabase("postgresql://u@/d")
