@@ -33,6 +33,10 @@ MAX_EXIF_BYTES: Final = 1024 * 1024
 """Longest EXIF block. One JPEG segment holds 64 KiB of it, and cameras keep to that; the largest
 seen elsewhere are thumbnails and maker notes of some hundred kB."""
 
+MAX_METADATA_TAGS: Final = 10_000
+"""Most tags in the directories of a TIFF or EXIF block that are read. Files hold some hundred; a
+directory may point to others, and those into one another."""
+
 MAX_METADATA_NUMBERS: Final = 600_000
 """Most numbers in the directories of a TIFF or EXIF block: each becomes a Python object. A TIFF of
 65,500 rows in 4 planes that keeps each row by itself has 524,000 (offset and length)."""

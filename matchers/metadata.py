@@ -103,10 +103,14 @@ def _check_directories(tiff: bytes) -> None:
     readings = (True,) if tiff[2:3] == b"+" else (False, True) if tiff[3:4] == b"+" else (False,)
     for is_big in readings:
         copied_bytes = numbers = 0
-        for entry in _entries(tiff, is_big):
+        for tags, entry in enumerate(_entries(tiff, is_big), start=1):
             copied_bytes += entry.size_bytes
             numbers += entry.count if entry.kind in _NUMBERS else 0
-            if copied_bytes > len(tiff) or numbers > limits.MAX_METADATA_NUMBERS:
+            if (
+                tags > limits.MAX_METADATA_TAGS
+                or copied_bytes > len(tiff)
+                or numbers > limits.MAX_METADATA_NUMBERS
+            ):
                 raise DecodeError("too_much_metadata")
 
 
@@ -132,7 +136,7 @@ def _entries(tiff: bytes, is_big: bool) -> Iterator[_Entry]:
             tag, kind, count, value = struct.unpack_from(order + entry, tiff, at)
             size_bytes = count * _BYTES_EACH.get(kind, 0)
             if size_bytes > inline_bytes and value + size_bytes > len(tiff):
-                continue  # its value is not there: nothing is copied
+                size_bytes = count = 0  # its value is not there: nothing is copied
             yield _Entry(kind, count, size_bytes)
             if tag in _SUB_DIRECTORIES and count == 1:
                 waiting.append(_inline(order, kind, tiff, at + entry_bytes - inline_bytes))

@@ -73,6 +73,13 @@ def sub_directory_bomb() -> bytes:
     return b"II*\0" + struct.pack("<L", 8) + first + second + bytes(size_bytes)
 
 
+def nested_directories() -> bytes:
+    """EXIF of one directory whose tags each point to where one of them would begin as another."""
+    tags = 5_000
+    pointers = [entry(0x8769, 4, 1, 10 + 12 * k) for k in range(tags)]
+    return b"II*\0" + struct.pack("<L", 8) + directory(pointers, start=8)
+
+
 def png_with(*chunks: tuple[bytes, bytes], behind: bool = False) -> bytes:
     """A PNG with further chunks before its pixels or behind them."""
     blob = store(RGB, "PNG")
@@ -107,6 +114,9 @@ BOMBS = {
     "jpeg_sub_directory": lambda: with_segments((0xE1, b"Exif\0\0" + sub_directory_bomb())),
     "jpeg_behind_a_bare_marker": lambda: with_segments(
         (0xF0, b"\xff\xe1" + struct.pack(">H", 8 + len(exif_bomb())) + b"Exif\0\0" + exif_bomb())
+    ),
+    "jpeg_directories_within_one_another": lambda: with_segments(
+        (0xE1, b"Exif\0\0" + nested_directories())
     ),
     "jpeg_multi_picture": lambda: with_segments((0xE2, b"MPF\0" + exif_bomb())),
     "jpeg_long_exif": lambda: with_segments(*[(0xE1, b"Exif\0\0" + bytes(60_000))] * 20),
