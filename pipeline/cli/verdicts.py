@@ -67,7 +67,7 @@ def verdicts_fetch(
             while batch := list(itertools.islice(fetched, _AT_ONCE)):
                 verdict_file.append(verdicts, batch)
                 count += len(batch)
-            out.print(f"{count:,} new verdicts in {verdicts}", soft_wrap=True)
+            out.print(f"{counted(count, 'new verdict')} in {verdicts}", soft_wrap=True)
             if follow:
                 for name in (signal.SIGINT, signal.SIGTERM):
                     signal.signal(name, signal.default_int_handler)
@@ -104,7 +104,7 @@ def verdicts_show(verdicts: VerdictsFile, keys: DeskKeys = Path("keys/desk")) ->
         out.print(table)
     rejected = sum(verdict.value == REJECTED for verdict in found)
     out.print(
-        f"{len(found):,} verdicts, all signed by verification and reviewers: "
+        f"{counted(len(found), 'verdict')}, all signed by verification and reviewers: "
         f"{len(found) - rejected:,} confirmed, {rejected:,} rejected (false positives)",
         soft_wrap=True,
     )

@@ -224,7 +224,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         assert "a verdict, number 1" in sluis("verification", "decide", cat, "confirmed", *two).out
 
         fetch = ["verdicts", "fetch", "verdicts.jsonl", "--order", "order.yaml"]
-        assert "1 new verdicts" in sluis(*fetch).out
+        assert "1 new verdict in" in sluis(*fetch).out
         assert "0 new verdicts" in sluis(*fetch).out
         assert sluis("verdicts", "sweep", "verdicts.jsonl").out == "0 payloads deleted\n"
         monkeypatch.setenv("COLUMNS", "80")
@@ -236,7 +236,7 @@ def test_from_a_candidate_to_a_report_by_commands_alone(sluis, deployed, tmp_pat
         monkeypatch.setenv("COLUMNS", "200")
         shown = sluis("verdicts", "show", "verdicts.jsonl")
         assert (
-            "1 verdicts, all signed by verification and reviewers: 1 confirmed, 0 rejected"
+            "1 verdict, all signed by verification and reviewers: 1 confirmed, 0 rejected"
             in shown.out
         )
         assert cat in shown.out
