@@ -19,6 +19,7 @@ from pipeline.cli.common import (
     OrderFile,
     VerdictsFile,
     check_address,
+    counted,
     out,
 )
 
