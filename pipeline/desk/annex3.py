@@ -76,7 +76,7 @@ class OtherData(_Section):
     """Times and other data that are not content."""
 
     earliest_day: dt.date = Field(
-        description="The latest of upload, order start and the indicator set's effective day."
+        description="The latest of upload, order start and the indicator's first effective day."
     )
     uploaded_at: Moment | None = _asked(
         "13(1)(d)", "Give date, time and zone of the upload, as in 2026-03-01T12:00:00+01:00."

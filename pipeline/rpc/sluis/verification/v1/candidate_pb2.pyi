@@ -84,8 +84,8 @@ class Context(_message.Message):
     policy_id: _builtins.bytes
     """16 bytes: SHA-256 of the release policy, truncated."""
     hit_day: _builtins.int
-    """Days since 1970-01-01 of the hit: the latest of upload, order start and the indicator set's
-    effective day. Never the time of processing, so that a repeated scan gives the same candidate.
+    """Days since 1970-01-01 of the hit: the latest of upload, order start and the indicator's
+    first effective day. Never the time of processing, so that a repeated scan gives the same candidate.
     """
     def __init__(
         self,
