@@ -25,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 WORDS: Final = 16
-WORD_BITS: Final = 16
 
 
 def of_words(radius: int) -> npt.NDArray[np.int64]:
