@@ -20,8 +20,8 @@ _ITEM: Final = struct.Struct("<IQ")
 _HEAD: Final = struct.Struct("<cI")
 
 
-class Broken(Exception):  # noqa: N818 - reads as the outcome it is
-    """The other side is gone, or says what has no meaning."""
+class Malformed(Exception):  # noqa: N818 - reads as the outcome it is
+    """No child that is in order says so."""
 
 
 def send_item(channel: socket.socket, wanted: bytes, descriptor: int, length: int) -> None:
@@ -52,12 +52,13 @@ def receive(channel: socket.socket, most: int, until: float) -> tuple[bytes, byt
         until: when to give up, on the monotonic clock.
 
     Raises:
-        Broken: it is longer than `most`, or does not come to its end.
+        Malformed: it is longer than `most`.
+        ConnectionError: the child is gone.
         TimeoutError: it is not there in time.
     """
     kind, length = _HEAD.unpack(_exactly(channel, _HEAD.size, until))
     if length > most:
-        raise Broken("too long")
+        raise Malformed("too long")
     return kind, _exactly(channel, length, until)
 
 
@@ -69,6 +70,6 @@ def _exactly(channel: socket.socket, length: int, until: float | None = None) ->
             channel.settimeout(max(until - time.monotonic(), 1e-3))
         received = channel.recv_into(rest)
         if received == 0:
-            raise Broken("closed")
+            raise ConnectionResetError
         rest = rest[received:]
     return body

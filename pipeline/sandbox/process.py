@@ -34,6 +34,7 @@ _ONE_THREAD: Final = {
     name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
 _LAST_WORDS_BYTES: Final = 2_000
+_PROGRAM: Final = "pipeline.sandbox.child"
 
 
 class Child:
@@ -66,7 +67,7 @@ class Child:
             theirs.close()
             try:
                 self.confinement = self._wait_until_ready()
-            except (channel.Broken, OSError, ValueError) as error:
+            except (channel.Malformed, OSError, ValueError) as error:
                 self.end()
                 raise SandboxRefused(_why_not(error, self._process, last_words)) from None
 
@@ -85,36 +86,42 @@ class Child:
             kind, answer = channel.receive(self._channel, limits.MAX_ANSWER_BYTES, until)
             if kind == channel.ANSWER:
                 return wire.decode(answer, wanted)
+            reason = "out_of_memory" if kind == channel.OUT_OF_MEMORY else "crashed"
         except TimeoutError:
-            self.end()
-            raise DecodeError("timed_out") from None
-        except (channel.Broken, OSError, wire.MalformedAnswer):
-            raise DecodeError(self._cause_of_death()) from None
+            reason = "timed_out"
+        except (channel.Malformed, wire.Malformed):
+            reason = "crashed"
+        except OSError:
+            reason = self._cause_of_death()
+        except BaseException:
+            self.end()  # or its answer would be taken for the next item's
+            raise
         self.end()
-        raise DecodeError("out_of_memory" if kind == channel.OUT_OF_MEMORY else "crashed")
+        raise DecodeError(reason)
 
-    def end(self) -> int:
-        """End the child, whatever it does, and return what it ended with."""
+    def end(self) -> None:
+        """End the child, whatever it does."""
         self.is_running = False
         self._channel.close()
         self._process.kill()
-        return self._process.wait()
+        self._process.wait()
 
     def _wait_until_ready(self) -> Confinement:
         until = time.monotonic() + limits.START_SECONDS
         kind, body = channel.receive(self._channel, limits.MAX_ANSWER_BYTES, until)
         if kind != channel.READY:
-            raise channel.Broken("not ready")
+            raise channel.Malformed("not ready")
         return Confinement(**json.loads(body))
 
     def _cause_of_death(self) -> str:
-        """Why a child that answers nothing sensible has ended; it has, after this."""
+        """Why a child whose channel is closed has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)  # the channel closes a little before the process ends
-        status = self.end()
-        self._process.poll()
+        status = self._process.poll()
         if status == -signal.SIGXCPU:
             return "timed_out"
+        if status == -signal.SIGKILL:
+            return "out_of_memory"  # nobody here did it: the kernel, for want of memory
         if status == -signal.SIGSYS:
             _log.warning(
                 "a decoder made a system call that no decoder makes, and was ended: "
@@ -129,7 +136,7 @@ def _start(
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return subprocess.Popen(
         # -P: no module from the folder that somebody happens to stand in.
-        [sys.executable, "-P", "-m", "pipeline.sandbox.child", *map(str, arguments)],
+        [sys.executable, "-P", "-m", _PROGRAM, *map(str, arguments)],
         env=environment | _ONE_THREAD,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

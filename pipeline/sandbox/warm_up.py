@@ -11,7 +11,8 @@ import io
 from typing import Final, get_args
 
 import numpy as np
-from PIL import Image
+import pillow_heif
+from PIL import AvifImagePlugin, Image
 
 from matchers.examine import Wanted, examine
 from matchers.pdq import Mode
@@ -23,7 +24,9 @@ _DIGESTS: Final = ("md5", "sha1", "sha256")
 
 
 def decoders() -> None:
-    """Examine a small file of each kind, every way."""
+    """Examine a small file of each kind, every way, in one thread."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    pillow_heif.options.DECODE_THREADS = 1
     Image.init()
     for blob in _files():
         for profile in (None, *PROFILES):

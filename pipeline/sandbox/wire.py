@@ -9,7 +9,8 @@ Numbers are unsigned and little-endian, arrays as numpy holds them on this machi
     parts (4)
     each part: depth (1), locator (4 each), medium (1), length (1) and content,
                digests (1), each: place in Wanted.digests (1), value, length (1) and reason,
-               whether there are fingerprints (1), then codes (4), frames (4), planes (4), the arrays
+               whether there are fingerprints (1), then how many codes (4), frames (4) and
+               planes (4), the arrays, the counts (4 each)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import functools
 import json
 import re
 import struct
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -36,6 +37,7 @@ _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHA256_BYTES: Final = 32
 _MAX_QUALITY: Final = 100
 _MAX_SECONDS: Final = 1e9
+_MAX_SAMPLE: Final = 1e6  # of a plane: sums of samples from 0 to 255
 _SIZES: Final = struct.Struct("<III")
 
 _ARRAYS: Final = (
@@ -49,9 +51,13 @@ _ARRAYS: Final = (
     ("plane", np.int32, "codes", ()),
 )
 """The arrays of `Fingerprints`: name, kind of number, which count is their length, rest of shape."""
+_COUNTS: Final = tuple(
+    field.name for field in fields(Fingerprints) if field.name not in {name for name, *_ in _ARRAYS}
+)
+"""Its other fields: numbers."""
 
 
-class MalformedAnswer(Exception):  # noqa: N818 - reads as the outcome it is
+class Malformed(Exception):  # noqa: N818 - reads as the outcome it is
     """No child that is in order answers so."""
 
 
@@ -98,13 +104,13 @@ def decode(answer: bytes | bytearray, wanted: Wanted) -> tuple[Part, ...]:
     """The parts that a child answered.
 
     Raises:
-        MalformedAnswer: they could not be what examining a file gives.
+        Malformed: they could not be what examining a file gives.
     """
     reader = _Reader(answer)
     parts = tuple(_decode_part(reader, wanted) for _ in range(reader.number(4, limits.MAX_PARTS)))
     reader.end()
     if not parts or parts[0].locator or len({part.locator for part in parts}) < len(parts):
-        raise MalformedAnswer("the item is not its first part, or a part comes twice")
+        raise Malformed("the item is not its first part, or a part comes twice")
     return parts
 
 
@@ -116,19 +122,19 @@ class _Reader:
 
     def take(self, length: int) -> memoryview:
         if length > len(self._rest):
-            raise MalformedAnswer("it ends early")
+            raise Malformed("it ends early")
         taken, self._rest = self._rest[:length], self._rest[length:]
         return taken
 
     def number(self, size_bytes: int, most: int) -> int:
         number = int.from_bytes(self.take(size_bytes), "little")
         if number > most:
-            raise MalformedAnswer("a number is too large")
+            raise Malformed("a number is too large")
         return number
 
     def end(self) -> None:
         if len(self._rest):
-            raise MalformedAnswer("it goes on after its end")
+            raise Malformed("it goes on after its end")
 
 
 def _decode_part(reader: _Reader, wanted: Wanted) -> Part:
@@ -137,7 +143,7 @@ def _decode_part(reader: _Reader, wanted: Wanted) -> Part:
     medium = _MEDIA[reader.number(1, len(_MEDIA) - 1)]
     content = bytes(reader.take(reader.number(1, _SHA256_BYTES)))
     if 0 in locator or len(content) not in (0, _SHA256_BYTES):
-        raise MalformedAnswer("a locator or a content is none")
+        raise Malformed("a locator or a content is none")
     digests = {}
     for _ in range(reader.number(1, len(wanted.digests))):
         name = wanted.digests[reader.number(1, len(wanted.digests) - 1)]
@@ -152,7 +158,7 @@ def _decode_reason(word: bytes) -> str | None:
         return None
     text = word.decode("latin-1")
     if not _REASON.fullmatch(text):
-        raise MalformedAnswer("a reason is not a word")
+        raise Malformed("a reason is not a word")
     return text
 
 
@@ -161,7 +167,8 @@ def _encode_fingerprints(found: Fingerprints | None) -> list[bytes]:
         return [b"\0"]
     sizes = _SIZES.pack(len(found.codes), len(found.frames), len(found.planes))
     arrays = [np.asarray(getattr(found, name), kind).tobytes() for name, kind, _, _ in _ARRAYS]
-    return [b"\1", sizes, *arrays]
+    counts = [struct.pack("<I", getattr(found, name)) for name in _COUNTS]
+    return [b"\1", sizes, *arrays, *counts]
 
 
 def _decode_fingerprints(reader: _Reader) -> Fingerprints:
@@ -176,30 +183,31 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
         size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
         arrays[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
-    found = Fingerprints(**arrays)
+    counts = {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
+    found = Fingerprints(**arrays, **counts)
     _check(found)
     return found
 
 
 def _check(found: Fingerprints) -> None:
     """Refuse what would make those stumble who use it: an index out of range, a NaN."""
-    frames = found.frames
-    still = np.isnan(frames)
+    starts, ends = found.frames[:, 0], found.frames[:, 1]
+    is_still = np.isnan(starts)
     is_plausible = (
         len(found.codes) > 0
         and found.quality.max() <= _MAX_QUALITY
-        and 0 <= found.frame.min()
-        and found.frame.max() < len(frames)
-        and found.renderings.max(initial=0) < len(RENDERINGS)
-        and -1 <= found.plane.min()
+        and found.frame.min() >= 0
+        and found.frame.max() < len(found.frames)
+        and found.renderings.max() < len(RENDERINGS)
+        and found.plane.min() >= -1
         and found.plane.max() < len(found.planes)
-        and np.abs(found.planes).max(initial=0) <= _MAX_SECONDS  # false for NaN and infinity
-        and (still.all() or (not still.any() and np.abs(frames).max() <= _MAX_SECONDS))
-        and (still.all() or bool((frames[:, 0] <= frames[:, 1]).all()))
+        and np.abs(found.planes).max(initial=0) <= _MAX_SAMPLE  # false for NaN and infinity
+        and bool((is_still & np.isnan(ends) | (starts <= ends)).all())
+        and np.abs(found.frames[~is_still]).max(initial=0) <= _MAX_SECONDS
         and all(_is_view(view) for view in set(found.views.tolist()))
     )
     if not is_plausible:
-        raise MalformedAnswer("fingerprints point where nothing is")
+        raise Malformed("fingerprints point where nothing is")
 
 
 @functools.lru_cache(maxsize=4096)
