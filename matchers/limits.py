@@ -99,3 +99,9 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
+
+# --- views ----------------------------------------------------------------------------------
+
+VIEWS_SHORTER_SIDE_PIXELS: Final = 512
+"""A picture is made smaller by a whole factor before borders are looked for, while its shorter
+side keeps this many pixels: eight to a cell of PDQ's plane, and a cut is still found to 0.2 %."""
