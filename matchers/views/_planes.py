@@ -34,25 +34,36 @@ _njit_any_order = numba.njit(
 
 
 @_njit_any_order
-def _add_row(samples: U8, first: int, weight: np.float32, totals: F32) -> None:
-    """Totals += weight x samples from `first` on."""
+def _add_row(samples: U8, weight: np.float32, totals: F32) -> None:
+    """Totals += weight x samples."""
     for x in range(totals.shape[0]):
-        totals[x] += weight * np.float32(samples[first + x])
+        totals[x] += weight * np.float32(samples[x])
+
+
+@_njit
+def _cuts(length: int, cell: I64, share: F32) -> None:
+    """Where a side is cut into 64 equal stretches.
+
+    Args:
+        length: samples of the side.
+        cell: int64 [65], filled: the sample in which each cut lies.
+        share: float32 [65], filled: how much of that sample lies before the cut.
+    """
+    for j in range(SIDE + 1):
+        place = j * length / SIDE
+        cell[j] = min(int(place), length - 1)
+        share[j] = np.float32(place - cell[j])
 
 
 @_njit_any_order
-def _cells(totals: F32, scale: float, out: F32) -> None:
-    """Sums of 64 equal stretches of a row, each times `scale`; ends count by their share."""
-    width = totals.shape[0]
+def _stretches(totals: F32, cell: I64, share: F32, out: F32) -> None:
+    """Sums of the 64 stretches of a row, float32 [64]; samples that are cut count in part."""
     for j in range(SIDE):
-        start, end = j * width / SIDE, (j + 1) * width / SIDE
-        first, last = int(start), min(int(end), width - 1)
-        total = np.float32(0)
-        for x in range(first, last):
-            total += totals[x]
-        total -= np.float32(start - first) * totals[first]
-        total += np.float32(end - last) * totals[last]
-        out[j] = total * np.float32(scale)
+        first, last = cell[j], cell[j + 1]
+        total = share[j + 1] * totals[last] - share[j] * totals[first]
+        for sample in totals[first:last]:
+            total += sample
+        out[j] = total
 
 
 @_njit
@@ -64,24 +75,58 @@ def clean_plane(grey: U8, box: I64, plane: F32) -> None:
         box: int64 [4], top, bottom, left, right; the last of each excluded.
         plane: float32 [64, 64], filled.
     """
-    height = box[1] - box[0]
-    totals = np.empty(box[3] - box[2], np.float32)
-    scale = SIDE * SIDE / (height * totals.shape[0])
-    mean = 0.0
+    pixels = grey[box[0] : box[1], box[2] : box[3]]
+    height, width = pixels.shape
+    rows, row_shares = np.empty(SIDE + 1, np.int64), np.empty(SIDE + 1, np.float32)
+    columns, column_shares = np.empty(SIDE + 1, np.int64), np.empty(SIDE + 1, np.float32)
+    _cuts(height, rows, row_shares)
+    _cuts(width, columns, column_shares)
+    totals = np.empty(width, np.float32)
     for i in range(SIDE):
-        start, end = i * height / SIDE, (i + 1) * height / SIDE
-        first, last = int(start), min(int(end), height - 1)
+        first, last = rows[i], rows[i + 1]
         totals[:] = 0
-        for y in range(first, last + 1):
-            share = min(end, y + 1.0) - max(start, float(y))
-            _add_row(grey[box[0] + y], box[2], np.float32(share), totals)
-        _cells(totals, scale, plane[i])
-        for j in range(SIDE):
-            mean += plane[i, j]
-    mean /= SIDE * SIDE
+        _add_row(pixels[first], -row_shares[i], totals)
+        for y in range(first, last):
+            _add_row(pixels[y], np.float32(1), totals)
+        _add_row(pixels[last], row_shares[i + 1], totals)
+        _stretches(totals, columns, column_shares, plane[i])
+    scale = np.float32(SIDE * SIDE / (height * width))
+    mean = plane.sum() / np.float32(SIDE * SIDE)
     for i in range(SIDE):
         for j in range(SIDE):
-            plane[i, j] -= np.float32(mean)
+            plane[i, j] = (plane[i, j] - mean) * scale
+
+
+@_njit_any_order
+def _sample_row(levels: F32, x: F32, y: F32, out: F32) -> None:
+    """A plane at 64 places, by a straight line between cells; fading beyond the edge.
+
+    Args:
+        levels: float32 [64 x 64], the plane.
+        x: float32 [64], places across, 0 to 1 inside.
+        y: float32 [64], places down.
+        out: float32 [64], filled.
+    """
+    zero, one, half = np.float32(0), np.float32(1), np.float32(0.5)
+    side, most = np.float32(SIDE), np.float32(SIDE - 1.001)
+    cell = np.empty(SIDE, np.int32)
+    across, down = np.empty(SIDE, np.float32), np.empty(SIDE, np.float32)
+    for j in range(SIDE):
+        column = min(max(x[j] * side - half, zero), most)
+        row = min(max(y[j] * side - half, zero), most)
+        left, above = np.int32(column), np.int32(row)
+        across[j], down[j] = column - np.float32(left), row - np.float32(above)
+        cell[j] = above * np.int32(SIDE) + left
+    for j in range(SIDE):
+        k = np.uint32(cell[j])  # unsigned: a negative index would have to be looked for
+        upper = levels[k] + (levels[k + np.uint32(1)] - levels[k]) * across[j]
+        k += np.uint32(SIDE)
+        lower = levels[k] + (levels[k + np.uint32(1)] - levels[k]) * across[j]
+        out[j] = upper + (lower - upper) * down[j]
+    for j in range(SIDE):
+        beyond = abs(x[j] - min(max(x[j], zero), one)) + abs(y[j] - min(max(y[j], zero), one))
+        if beyond > zero:
+            out[j] *= np.float32(math.exp(-beyond / FADE))
 
 
 @_njit
@@ -103,23 +148,14 @@ def turned(
     grown = 1.0  # the original's sides, in sides of the upload
     if straightened:
         grown = cosine + max(1.0 / height_of_width, height_of_width) * abs(sine)
-    x_of_x, x_of_y = grown * cosine, grown * sine * height_of_width
-    y_of_x, y_of_y = -grown * sine / height_of_width, grown * cosine
+    x_of_x, x_of_y = np.float32(grown * cosine), np.float32(grown * sine * height_of_width)
+    y_of_x, y_of_y = np.float32(-grown * sine / height_of_width), np.float32(grown * cosine)
+    levels = plane.reshape(SIDE * SIDE)
+    x, y = np.empty(SIDE, np.float32), np.empty(SIDE, np.float32)
     for i in range(SIDE):
-        v = (i + 0.5 + SHIFT) / SIDE - 0.5
+        v = np.float32((i + 0.5 + SHIFT) / SIDE - 0.5)
         for j in range(SIDE):
-            u = (j + 0.5 + SHIFT) / SIDE - 0.5
-            x = x_of_x * u + x_of_y * v + 0.5
-            y = y_of_x * u + y_of_y * v + 0.5
-            inside_x, inside_y = min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
-            beyond = abs(x - inside_x) + abs(y - inside_y)
-            column = min(max(inside_x * SIDE - 0.5, 0.0), SIDE - 1.001)
-            row = min(max(inside_y * SIDE - 0.5, 0.0), SIDE - 1.001)
-            left, above = int(column), int(row)
-            across, down = column - left, row - above
-            upper = plane[above, left] * (1.0 - across) + plane[above, left + 1] * across
-            lower = plane[above + 1, left] * (1.0 - across) + plane[above + 1, left + 1] * across
-            level = upper * (1.0 - down) + lower * down
-            if beyond > 0.0:
-                level *= math.exp(-beyond / FADE)
-            out[i, j] = np.float32(level)
+            u = (np.float32(j) + np.float32(0.5 + SHIFT)) / np.float32(SIDE) - np.float32(0.5)
+            x[j] = x_of_x * u + x_of_y * v + np.float32(0.5)
+            y[j] = y_of_x * u + y_of_y * v + np.float32(0.5)
+        _sample_row(levels, x, y, out[i])

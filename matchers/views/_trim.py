@@ -230,7 +230,9 @@ def _cuts_show_steps(grey: U8, box: I64, share: float, lines: U8) -> bool:
 
 
 @_njit
-def _profile(grey: U8, row_detail: F64, row_step: F64, column_detail: F64, column_step: F64) -> None:
+def _profile(
+    grey: U8, row_detail: F64, row_step: F64, column_detail: F64, column_step: F64
+) -> None:
     """How much happens along each line, and how far each differs from the next: one pass.
 
     Detail is the mean difference between neighbours on the same line; step that between a line

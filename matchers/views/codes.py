@@ -154,9 +154,7 @@ def _only(code: U8, quality: int) -> ViewCodes:
     )
 
 
-def _all_views(
-    grey: StoredGrey, coefficients: F32, quality: int, profile: Profile
-) -> ViewCodes:
+def _all_views(grey: StoredGrey, coefficients: F32, quality: int, profile: Profile) -> ViewCodes:
     """Every view of a picture whose own coefficients are known."""
     height, width = grey.pixels.shape
     whole = _Region(0, np.array([0, height, 0, width]), coefficients, quality)

@@ -100,5 +100,3 @@ def _samples(places: F64) -> F64:
     weights[row, cell] = (1.0 - share) * fade
     weights[row, cell + 1] = share * fade
     return weights
-
-
