@@ -2,11 +2,17 @@
 
 from matchers.views.codes import ViewCodes, view_codes, view_codes_of_grey
 from matchers.views.profiles import Profile, check_profile, view_name
+from matchers.views.near import METHOD, NearMatches, Refined, near_matches, refine
 
 __all__ = [
+    "METHOD",
+    "NearMatches",
     "Profile",
+    "Refined",
     "ViewCodes",
     "check_profile",
+    "near_matches",
+    "refine",
     "view_codes",
     "view_codes_of_grey",
     "view_name",

@@ -300,10 +300,7 @@ def _fill_depth(detail: F64, step: F64) -> int:
     usual = np.median(detail[count // 3 : count - count // 3])
     first = _fill_end(detail, step, usual, False)
     last = _fill_end(detail, step, usual, True)
-    if first == 0 or last == 0:
-        near = max(first, last)
-    else:
-        near = min(first, last)
+    near = max(first, last) if first == 0 or last == 0 else min(first, last)
     if near == 0:
         return 0
     best = -1.0
