@@ -42,6 +42,16 @@ class Fingerprints:
         """How the picture of a code comes from what is stored."""
         return RENDERINGS[int(self.renderings[self.frame[row]])]
 
+    def spans_seconds(self, rows: npt.NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
+        """First and last second of each showing that these codes belong to; none for a still."""
+        frames = np.unique(self.frame[rows])
+        if self.is_still or not len(frames):
+            return ()
+        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+        return tuple(
+            (float(self.frames[run[0], 0]), float(self.frames[run[-1], 1])) for run in runs
+        )
+
     @property
     def is_still(self) -> bool:
         """Whether no picture has a place in time."""
