@@ -1,8 +1,14 @@
-"""What a file's first bytes claim it to be: an image, a video, or neither."""
+"""What a file's first bytes claim it to be: an image, a video, a container, or none of them."""
 
 from __future__ import annotations
 
 from typing import Final, Literal
+
+Visual = Literal["image", "video"]
+"""What has pictures itself."""
+
+Medium = Literal["image", "video", "container", "url"]
+"""What an item can be. A container (an archive, a document) has items inside."""
 
 _DECODABLE: Final = (
     (0, b"\xff\xd8\xff"),  # JPEG
@@ -33,8 +39,9 @@ _VIDEO: Final = (
     (0, b"FLV"),
     (0, b"OggS"),
     (0, b"\x30\x26\xb2\x75"),  # ASF, WMV
-    (0, b"\x47"),  # MPEG transport stream
 )
+_HEAD_BYTES: Final = 1024
+_TRANSPORT_STREAM_BYTES: Final = 188  # of an MPEG transport stream's packets, each begun by "G"
 
 
 def is_decodable(blob: bytes) -> bool:
@@ -42,10 +49,13 @@ def is_decodable(blob: bytes) -> bool:
     return any(blob.startswith(magic, place) for place, magic in _DECODABLE)
 
 
-def claimed(blob: bytes) -> Literal["image", "video"] | None:
-    """The medium that `blob` (or its first 16 bytes) claims to be."""
-    if any(blob.startswith(magic, place) for place, magic in _IMAGE):
+def claimed(blob: bytes | memoryview) -> Literal["image", "video", "container"] | None:
+    """The medium that `blob` (or its first kilobyte) claims to be."""
+    head = bytes(blob[:_HEAD_BYTES])
+    if any(head.startswith(magic, place) for place, magic in _IMAGE):
         return "image"
-    if any(blob.startswith(magic, place) for place, magic in _VIDEO):
+    if any(head.startswith(magic, place) for place, magic in _VIDEO):
+        return "video"
+    if head[: 2 * _TRANSPORT_STREAM_BYTES + 1 : _TRANSPORT_STREAM_BYTES] == b"GGG":
         return "video"
     return None

@@ -28,8 +28,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from matchers import digests, limits, urls
 from matchers.errors import IndicatorSetError, SetAltered, SignatureRefused
 from matchers.files import sha256_file
+from matchers.views import PROFILES, Profile
 
-FORMAT: Final = "sluis-indicator-set/2"
+FORMAT: Final = "sluis-indicator-set/3"
 
 Kind = Literal["known", "new", "url"]
 KINDS: Final = ("known", "new", "url")
@@ -58,6 +59,7 @@ class Manifest:
         not_after: last day it may be used.
         order_ids: detection orders it was issued for.
         provenance: who made it, from what, in words.
+        profile: which views of a picture are looked up (pdq only, else plain): see `views`.
         url_rules: rule set of `matchers.urls` (url only, else "").
         url_key: base64 key of the digests (url only, else "").
         lineage: `sha256` of every earlier version's manifest, oldest first; empty for version 1.
@@ -76,6 +78,7 @@ class Manifest:
     not_after: dt.date
     order_ids: tuple[str, ...]
     provenance: str
+    profile: Profile = "plain"
     url_rules: str = ""
     url_key: str = ""
     lineage: tuple[str, ...] = ()
@@ -113,6 +116,11 @@ class Manifest:
                 f"is 0 to {limits.MAX_RADIUS_BITS} for pdq, else 0",
             ),
             (0 <= self.min_quality <= (100 if is_pdq else 0), "min_quality", "is 0 to 100 for pdq"),
+            (
+                self.profile in PROFILES if is_pdq else self.profile == "plain",
+                "profile",
+                f"is one of {', '.join(PROFILES)} for pdq, else plain",
+            ),
             (
                 self.kind != "new" or 2 * self.radius_bits <= limits.MAX_RADIUS_BITS,
                 "radius_bits",

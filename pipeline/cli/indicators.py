@@ -37,6 +37,15 @@ class SetAlgorithm(StrEnum):
     url = "url"
 
 
+class ViewProfile(StrEnum):
+    """Which views of a picture are looked up."""
+
+    plain = "plain"
+    standard = "standard"
+    thorough = "thorough"
+    refine = "refine"
+
+
 @app.command("build")
 def indicators_build(
     source: Annotated[
@@ -84,6 +93,14 @@ def indicators_build(
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
     ] = limits.PDQ_MIN_QUALITY,
+    profile: Annotated[
+        ViewProfile,
+        typer.Option(
+            help="Which views of a picture are looked up (pdq only; docs/views.md). standard: "
+            "turned, mirrored, borders cut. thorough: crops, slight rotations and captions too. "
+            "refine: near matches as well. plain: the picture as it is."
+        ),
+    ] = ViewProfile.standard,
     previous: Annotated[
         Optional[Path],
         typer.Option(
@@ -127,6 +144,7 @@ def indicators_build(
         algorithm=chosen.value,
         radius_bits=radius_bits if is_pdq else 0,
         min_quality=min_quality if is_pdq else 0,
+        profile=profile.value if is_pdq else "plain",
         effective=(effective or dt.datetime.now(dt.UTC)).date(),
         not_after=not_after.date(),
         order_ids=tuple(order_reference),
@@ -193,6 +211,7 @@ def indicators_verify(
         ("set", f"{m.set_id} version {m.version}"),
         ("kind", m.kind),
         ("indicators", f"{m.rows:,} {m.algorithm}"),
+        ("views", m.profile if m.algorithm == "pdq" else "none"),
         ("radius", f"{m.radius_bits} bits" if m.algorithm == "pdq" else "exact"),
         ("in force", f"{m.effective} to {m.not_after}"),
         ("orders", ", ".join(m.order_ids)),

@@ -34,6 +34,7 @@ def manifest(algorithm: str = "pdq", /, **changes: object) -> Manifest:
         "algorithm": algorithm,
         "radius_bits": 31 if algorithm == "pdq" else 0,
         "min_quality": 50 if algorithm == "pdq" else 0,
+        "profile": "standard" if algorithm == "pdq" else "plain",
         "effective": dt.date(2025, 1, 1),
         "not_after": dt.date(2025, 12, 31),
         "order_ids": ("order-1",),

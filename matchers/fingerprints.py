@@ -1,0 +1,109 @@
+"""Pictures -> fingerprints: all that is left of visual content once its pixels are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from matchers import pdq
+from matchers.errors import DecodeError
+from matchers.grey import grey_as_stored
+from matchers.pictures import RENDERINGS, Picture, Rendering
+from matchers.views import Profile, ViewCodes, view_codes, view_codes_of_grey
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """The codes of one visual item; n codes of f pictures.
+
+    Attributes:
+        codes: uint8 [n, 32].
+        quality: uint8 [n].
+        views: uint16 [n], see `views.view_name`.
+        frame: int32 [n], row of `frames`.
+        frames: float32 [f, 2], first and last second that the picture stands for; NaN for a still.
+        renderings: uint8 [f], row of `pictures.RENDERINGS`.
+        planes: float32 [r, 64, 64], see `views.ViewCodes`.
+        plane: int32 [n], row of `planes`, or -1.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    quality: npt.NDArray[np.uint8]
+    views: npt.NDArray[np.uint16]
+    frame: npt.NDArray[np.int32]
+    frames: npt.NDArray[np.float32]
+    renderings: npt.NDArray[np.uint8]
+    planes: npt.NDArray[np.float32]
+    plane: npt.NDArray[np.int32]
+
+    def rendering(self, row: int) -> Rendering:
+        """How the picture of a code comes from what is stored."""
+        return RENDERINGS[int(self.renderings[self.frame[row]])]
+
+    @property
+    def is_still(self) -> bool:
+        """Whether no picture has a place in time."""
+        return bool(np.isnan(self.frames).all())
+
+
+def of_pictures(
+    shown: Iterator[Picture], profile: Profile
+) -> tuple[Fingerprints | None, str | None]:
+    """Fingerprints of a file's pictures.
+
+    Args:
+        shown: its pictures; each is let go of before the next is asked for.
+        profile: the views to look at.
+
+    Returns:
+        The fingerprints, None if there was no picture at all; and the reason for which reading
+        ended early, None if all was read.
+    """
+    seen: list[tuple[ViewCodes, float, Rendering]] = []
+    damage = None
+    try:
+        for picture in shown:
+            second = np.nan if picture.time_seconds is None else picture.time_seconds
+            seen.append((view_codes(picture.pixels, profile), second, picture.rendering))
+    except DecodeError as error:
+        damage = error.reason
+    return (_joined(seen) if seen else None), damage
+
+
+def of_image(
+    blob: bytes, shown: Iterator[Picture], profile: Profile, mode: pdq.Mode
+) -> tuple[Fingerprints | None, str | None]:
+    """Fingerprints of a still, from its grey picture alone where `mode` allows."""
+    if mode == "fast":
+        try:
+            with grey_as_stored(blob) as grey:
+                seen = None if grey is None else view_codes_of_grey(grey, profile)
+        except DecodeError as error:
+            return None, error.reason
+        if seen is not None:
+            return _joined([(seen, np.nan, "as_shown")]), None
+    return of_pictures(shown, profile)
+
+
+def _joined(seen: list[tuple[ViewCodes, float, Rendering]]) -> Fingerprints:
+    views = [one for one, _, _ in seen]
+    sizes = [len(one.codes) for one in views]
+    before = np.cumsum([0, *(len(one.planes) for one in views)])
+    return Fingerprints(
+        codes=np.concatenate([one.codes for one in views]),
+        quality=np.concatenate([one.quality for one in views]),
+        views=np.concatenate([one.views for one in views]),
+        frame=np.repeat(np.arange(len(views), dtype=np.int32), sizes),
+        frames=np.array([[second, second] for _, second, _ in seen], np.float32),
+        renderings=np.array([RENDERINGS.index(name) for _, _, name in seen], np.uint8),
+        planes=np.concatenate([one.planes for one in views]),
+        plane=np.concatenate(
+            [
+                np.where(one.plane < 0, -1, one.plane + first)
+                for one, first in zip(views, before[:-1], strict=True)
+            ]
+        ).astype(np.int32),
+    )
