@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from matchers.pdq._code import pack
-from matchers.views._planes import FADE, SHIFT, SIDE
-from matchers.views._project import product
+from matchers.views._kernels.planes import FADE, SHIFT, SIDE
+from matchers.views._kernels.project import product
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
