@@ -51,8 +51,7 @@ def on_grounds(image: Image.Image) -> Iterator[tuple[Ground, Pixels]]:
     elif image.has_transparency_data:
         layer = image.convert("RGBA")
         yield "white", _laid_on(layer, "white")
-        least_alpha, _ = layer.getextrema()[3]
-        if least_alpha < 255:
+        if layer.getchannel("A").getextrema() != (255, 255):
             yield "black", _laid_on(layer, "black")
     else:
         yield "white", _opaque(image)

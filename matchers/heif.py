@@ -1,10 +1,10 @@
 """HEIC: the primary picture of a HEIF file as a Pillow image, decoded by libheif.
 
-pillow-heif's own plugin would register itself for the whole process, and as it opens a file it copies
-the metadata of every picture inside. Here the primary picture alone is asked for: its size as it opens, its
-pixels when it is loaded. EXIF is never read: in HEIF the turn of a picture is said by boxes of its
-own (irot, imir), which libheif has applied to what it hands out, and EXIF only repeats them (ISO/IEC
-23008-12, A.2.1). Turning by EXIF as well would turn twice.
+pillow-heif's own plugin would register itself for the whole process, and as it opens a file it
+copies the metadata of every picture inside. Here the primary picture alone is asked for: its size
+when it is opened, its pixels when it is loaded. EXIF is never read. In HEIF the turn of a picture
+is said by boxes of its own (irot, imir), which libheif has applied to what it hands out, and EXIF
+only repeats them (ISO/IEC 23008-12, annex A): turning by EXIF as well would turn twice.
 
 libheif itself refuses a picture whose coded size is not the one its box (ispe) promises, and
 allocates nothing for it; the promised one is what `images` checks.
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import _pillow_heif
-from PIL import ImageFile
+from PIL import ImageFile, _imaging
 
 from matchers.errors import DecodeError
 
@@ -57,14 +57,11 @@ class HeifImage(ImageFile.ImageFile):
             raise DecodeError(_reason(error)) from None
         except StopIteration:
             raise DecodeError("corrupt") from None
-        self.turns = tuple(
-            (name, int(value))
-            for name, value in self._primary.transformations
-            if name in ("irot", "imir")
-        )
+        applied = self._primary.transformations  # clap, a crop, is another one
+        self.turns = tuple((name, int(of)) for name, of, *_ in applied if name in ("irot", "imir"))
         self.tile = []
 
-    def load(self) -> object:
+    def load(self) -> _imaging.PixelAccess | None:
         """Decode the pixels, once."""
         if self._primary is not None:
             try:

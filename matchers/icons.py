@@ -1,7 +1,8 @@
 """ICO: the largest of the pictures in an icon file, as a file of its own.
 
-An icon is a directory of PNG files and bare bitmaps. Pillow believes the directory's sizes and decodes as it
-opens, so the pictures' own headers are looked at here first, and only one picture is handed on.
+An icon is a directory of PNG files and bare bitmaps. Pillow believes the directory's sizes, which
+end at 256, and decodes as it opens. So the pictures' own headers are looked at here, one picture is
+handed on, and a bitmap is decoded when it is loaded, not before.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from typing import Final
+
+from PIL import IcoImagePlugin, ImageFile, _imaging
 
 from matchers import limits
 from matchers.errors import DecodeError
@@ -18,8 +21,33 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _DIRECTORY: Final = struct.Struct(
     "<BBBBHHII"
 )  # width, height, colours, 0, planes, bits, size, place
-_BITMAP: Final = struct.Struct("<IiiHHI")  # BITMAPINFOHEADER: size, width, 2 x height, planes, bits
+_BITMAP: Final = struct.Struct("<IiiHH")  # BITMAPINFOHEADER: size, width, 2 x height, planes, bits
 _DEEP_BITS: Final = 32
+_START: Final = 6 + _DIRECTORY.size
+"""Where the picture of an icon with one picture begins."""
+
+
+class IconImage(ImageFile.ImageFile):
+    """An icon with one bare bitmap, as `largest` makes it."""
+
+    format = "ICO"
+
+    def _open(self) -> None:
+        """Read the bitmap's own header."""
+        if self.fp is None:  # Pillow opens a file for every image
+            raise DecodeError("corrupt")
+        self._icon: IcoImagePlugin.IcoFile | None = IcoImagePlugin.IcoFile(self.fp)
+        self.fp.seek(_START)
+        _, width, doubled, _, _ = _BITMAP.unpack(self.fp.read(_BITMAP.size))
+        self._size, self._mode = (width, abs(doubled) // 2), "RGBA"
+        self.tile = []
+
+    def load(self) -> _imaging.PixelAccess | None:
+        """Decode the pixels and the mask, once."""
+        if self._icon is not None:
+            self.im = self._icon.frame(0).convert("RGBA").im
+            self._icon = None
+        return super().load()
 
 
 @dataclass(frozen=True)
@@ -46,8 +74,8 @@ def largest(blob: bytes) -> bytes:
         A PNG file, or an icon with this one picture.
 
     Raises:
-        DecodeError: reason `too_much_metadata`, `too_many_pixels`, or `corrupt` where no picture
-            is whole enough to have a size.
+        DecodeError: reason `too_much_metadata`, or `corrupt` where no picture is whole enough to
+            have a size.
     """
     count = int.from_bytes(blob[4:6], "little")
     if count > limits.MAX_ICON_PICTURES:
@@ -58,8 +86,6 @@ def largest(blob: bytes) -> bytes:
     best = max(inside, key=lambda one: (one.width * one.height, one.bits))
     if best.is_png:
         return best.data
-    if max(best.width, best.height) > limits.MAX_ICON_BITMAP_SIDE_PIXELS:
-        raise DecodeError("too_many_pixels")
     return _icon_of(best)
 
 
@@ -74,7 +100,7 @@ def _inside(blob: bytes, place: int) -> _Inside | None:
         return _Inside(data, width, height, _DEEP_BITS)
     if len(data) < _BITMAP.size:
         return None
-    _, width, doubled, _, bits, _ = _BITMAP.unpack_from(data)
+    _, width, doubled, _, bits = _BITMAP.unpack_from(data)
     height = abs(doubled) // 2
     return _Inside(data, width, height, bits) if width > 0 and height > 0 else None
 
@@ -89,6 +115,5 @@ def _icon_of(picture: _Inside) -> bytes:
     pixels = picture.data[head_bytes : head_bytes + 4 * picture.width * picture.height]
     has_alpha = picture.bits == _DEEP_BITS and any(pixels[3::4])
     bits = _DEEP_BITS if has_alpha else min(picture.bits, _DEEP_BITS - 8)
-    sides = (min(picture.width, 256) % 256, min(picture.height, 256) % 256)
-    entry = _DIRECTORY.pack(*sides, 0, 0, 1, bits, len(picture.data), 6 + _DIRECTORY.size)
+    entry = _DIRECTORY.pack(0, 0, 0, 0, 1, bits, len(picture.data), _START)
     return MAGIC + b"\1\0" + entry + picture.data

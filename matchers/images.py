@@ -30,13 +30,16 @@ Rendering = Literal["as_shown", "as_stored", "on_black"]
 """as_shown: as a person sees it, transparency on white. as_stored: before the turn that the file
 asks for. on_black: as shown, but transparency on black."""
 
-FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF", "ICO")
-"""The formats that Pillow is let at. Its other parsers are never reached; HEIC is `heif`'s."""
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+"""What Pillow is let at, beside HEIC and ICO. Its other parsers are never reached."""
+
+Turn = tuple[bool, bool, bool]
+"""Rows mirrored, columns mirrored, then rows and columns exchanged."""
 
 JPEG: Final = ("JPEG", "MPO")  # a phone's MPO is a JPEG with more pictures behind the first
 _END_OF_IMAGE: Final = b"\xff\xd9"
 _EXIF_ORIENTATION: Final = 0x0112
-TURNS: Final = {
+TURNS: Final[dict[int, Turn]] = {
     1: (False, False, False),
     2: (False, True, False),
     3: (True, True, False),
@@ -46,8 +49,9 @@ TURNS: Final = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""How the shown picture comes from the stored one, by EXIF orientation (Exif 2.32, tag 274): rows
-mirrored, columns mirrored, then rows and columns exchanged."""
+"""How the shown picture comes from the stored one, by EXIF orientation (Exif 2.32, tag 274)."""
+
+_CORNERS: Final = np.arange(4, dtype=np.uint8).reshape(2, 2)  # tells any two turns apart
 
 _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
 _LEVELS: Final = {"L;2": 85, "L;4": 17}
@@ -103,16 +107,17 @@ def renderings(blob: bytes) -> Generator[tuple[Rendering, Pixels]]:
     """
     with opened(blob) as image, held(image), contextlib.ExitStack() as stack:
         with decode_errors("corrupt"):
+            applied = _applied_by_decoder(image)
             if image.format in JPEG and image.mode in ("RGB", "L"):
                 room = stack.enter_context(_spare.lend(image.width * image.height * 3))
                 grounds = iter([("white", _decode_jpeg(blob, image, room))])
             else:
                 grounds = colours.on_grounds(image)
             pixels = next(grounds)[1]
-            turn, turn_back = _turns(image)
+            turn = TURNS[orientation(image)]
         yield "as_shown", turned(pixels, turn)
-        if any(turn) or any(turn_back):
-            yield "as_stored", turned(pixels, turn_back)
+        if any(turn) or any(applied):
+            yield "as_stored", turned(pixels, _undone(applied))
         del pixels
         with decode_errors("corrupt"):
             black = next(grounds, None)
@@ -135,8 +140,7 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
         if blob.startswith(icons.MAGIC):
             blob = icons.largest(blob)
         metadata.check_before_opening(blob)
-        file = io.BytesIO(blob)
-        image = HeifImage(file) if media.is_heic(blob) else Image.open(file, formats=FORMATS)
+        image = _open(blob)
     with image:
         with decode_errors("corrupt"):
             _check_header(image)
@@ -144,6 +148,15 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
                 raise DecodeError("too_many_scans")
             _scale_transparent(image)
         yield image
+
+
+def _open(blob: bytes) -> Image.Image:
+    file = io.BytesIO(blob)
+    if media.is_heic(blob):
+        return HeifImage(file)
+    if blob.startswith(icons.MAGIC):
+        return icons.IconImage(file)
+    return Image.open(file, formats=FORMATS)
 
 
 def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
@@ -165,7 +178,7 @@ def orientation(image: Image.Image) -> int:
         return 1  # unreadable EXIF: viewers show the picture as stored
 
 
-def turned(pixels: Pixels, turn: tuple[bool, bool, bool]) -> Pixels:
+def turned(pixels: Pixels, turn: Turn) -> Pixels:
     """Pixels mirrored and exchanged as one of `TURNS` says."""
     rows_mirrored, columns_mirrored, exchanged = turn
     if not any(turn):
@@ -205,24 +218,26 @@ def _decode_jpeg(blob: bytes, image: Image.Image, room: Pixels) -> Pixels:
     return colours.canonical(image)
 
 
-def _turns(image: Image.Image) -> tuple[tuple[bool, bool, bool], tuple[bool, bool, bool]]:
-    """What makes of the decoded pixels the shown picture, and the stored one."""
-    if isinstance(image, HeifImage):  # its decoder turns
-        return TURNS[1], _undone(image.turns)
-    return TURNS[orientation(image)], TURNS[1]
-
-
-def _undone(turns: tuple[tuple[str, int], ...]) -> tuple[bool, bool, bool]:
-    """The one of `TURNS` that takes back what a HEIF decoder did."""
-    corners = np.arange(4, dtype=np.uint8).reshape(2, 2)
-    shown = corners
-    for name, value in turns:
+def _applied_by_decoder(image: Image.Image) -> Turn:
+    """The turn that pixels will have been through before we see them."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns, and then says 1
+        return TURNS[orientation(image)]
+    if not isinstance(image, HeifImage):
+        return TURNS[1]
+    shown = _CORNERS
+    for name, value in image.turns:
         shown = np.rot90(shown, value // 90) if name == "irot" else np.flip(shown, value)
-    return next(turn for turn in TURNS.values() if (turned(shown, turn) == corners).all())
+    return next(turn for turn in TURNS.values() if (turned(_CORNERS, turn) == shown).all())
+
+
+def _undone(applied: Turn) -> Turn:
+    """The turn that takes back another one."""
+    shown = turned(_CORNERS, applied)
+    return next(turn for turn in TURNS.values() if (turned(shown, turn) == _CORNERS).all())
 
 
 def _scale_transparent(image: Image.Image) -> None:
-    """Pillow hands out samples of 8 bits, but the transparent colour of a PNG as the file has it."""
+    """Pillow gives samples of 8 bits, but the transparent colour of a PNG as the file has it."""
     transparent = image.info.get("transparency")
     if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
         return

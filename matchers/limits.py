@@ -60,10 +60,6 @@ so that its letters are taken for lengths, from 32 up."""
 MAX_ICON_PICTURES: Final = 256
 """Most pictures in an icon file. Programs keep a dozen (16 to 256 pixels, in 4, 8 and 32 bits)."""
 
-MAX_ICON_BITMAP_SIDE_PIXELS: Final = 1024
-"""Largest side of a bare bitmap in an icon. The directory counts to 256; larger pictures are PNG.
-Pillow decodes these as it opens the file, before its pixels can be held against the limit."""
-
 MAX_URL_BYTES: Final = 8_192
 """Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""
 

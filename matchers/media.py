@@ -17,6 +17,8 @@ _DECODABLE: Final = (
     (0, b"GIF8"),
     (0, b"II*\0"),  # TIFF, and cameras' raw files
     (0, b"MM\0*"),
+    (0, b"II+\0"),  # BigTIFF
+    (0, b"MM\0+"),
     (0, b"BM"),
     (0, b"\0\0\1\0"),  # ICO
 )

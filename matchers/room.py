@@ -1,4 +1,4 @@
-"""Memory that the threads of a process share: what they may hold at once, and what is lent again."""
+"""Memory that the threads of a process share: pixels held at once, and pages lent again."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ class Budget:
 
     @contextlib.contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
+        """Hold so many while the block lasts; waits until they are free."""
         place = object()
         returned = self._returned
         with returned:
@@ -66,6 +67,7 @@ class Spare:
 
     @contextlib.contextmanager
     def lend(self, size_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
+        """Lend at least so many bytes, of any content, while the block lasts."""
         if size_bytes < self.LEAST_BYTES:
             yield np.empty(size_bytes, np.uint8)
             return
