@@ -9,6 +9,10 @@ from typing import Final
 MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
+MAX_LARGE_BYTES: Final = 1024 * 1024 * 1024
+"""Largest video or container read; as much may be held by all threads of a process together. An
+hour of film at 2 Mbit/s is 900 MB."""
+
 MAX_PIXELS: Final = 150_000_000
 """Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
 any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
