@@ -64,6 +64,9 @@ MAX_GIF_PIECES: Final = 10_000
 """Most blocks those bytes are in. An encoder fills them with 255 bytes each; XMP is written bare,
 so that its letters are taken for lengths, from 32 up."""
 
+MAX_ICON_PICTURES: Final = 256
+"""Most pictures in an icon file. Programs keep a dozen (16 to 256 pixels, in 4, 8 and 32 bits)."""
+
 MAX_URL_BYTES: Final = 8_192
 """Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""
 
