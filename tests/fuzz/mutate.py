@@ -16,7 +16,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from fuzz import mutations, seeds
+from tests.fuzz import mutations, seeds
 
 from matchers.errors import DecodeError
 from matchers.examine import Wanted

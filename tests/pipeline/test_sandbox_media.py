@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from fuzz import mutate, mutations, seeds
+from tests.fuzz import mutate, mutations, seeds
 
 from matchers.examine import Wanted, examine
 from matchers.views import PROFILES
