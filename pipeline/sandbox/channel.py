@@ -1,8 +1,8 @@
 """The channel between the pool and a child: a pair of sockets that nobody else has.
 
-    to the child      length of what is wanted (4), length of the item (8), what is wanted; and,
-                      beside the bytes, a descriptor of the item's sealed memory
-    from the child    kind (1), length (4), and as many bytes
+to the child      length of what is wanted (4), length of the item (8), what is wanted; and,
+                  beside the bytes, a descriptor of the item's sealed memory
+from the child    kind (1), length (4), and as many bytes
 """
 
 from __future__ import annotations

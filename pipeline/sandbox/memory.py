@@ -56,7 +56,11 @@ def write(writer: Writer) -> Sealed | bytes:
 
 def seal(blob: bytes | memoryview) -> Sealed | bytes:
     """The same bytes, sealed; those that are already stay where they are."""
-    if isinstance(blob, memoryview) and isinstance(blob.obj, Sealed) and blob.nbytes == len(blob.obj):
+    if (
+        isinstance(blob, memoryview)
+        and isinstance(blob.obj, Sealed)
+        and blob.nbytes == len(blob.obj)
+    ):
         return blob.obj
 
     def write_all(descriptor: int) -> int:

@@ -146,9 +146,7 @@ def _start(
     )
 
 
-def _why_not(
-    error: Exception, process: subprocess.Popen[bytes], last_words: IO[bytes]
-) -> str:
+def _why_not(error: Exception, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> str:
     """What went wrong before the child had seen any item: its words are safe to show."""
     last_words.seek(0, os.SEEK_END)
     last_words.seek(max(0, last_words.tell() - _LAST_WORDS_BYTES))
@@ -158,5 +156,8 @@ def _why_not(
         lines = [f"the decoders' process is not ready after {limits.START_SECONDS} s"]
     lines += [f"  {text.splitlines()[-1]}"] if text else []
     return "\n".join(
-        [*lines, "try it by hand: python -c 'from pipeline.sandbox import warm_up; warm_up.decoders()'"]
+        [
+            *lines,
+            "try it by hand: python -c 'from pipeline.sandbox import warm_up; warm_up.decoders()'",
+        ]
     )
