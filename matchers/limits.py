@@ -16,8 +16,8 @@ any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
 MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 """Pixels that all threads of a process may hold decoded together: hostile uploads come in numbers,
 and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (measured:
-16-bit grey 6, float 12, an animated WebP 17, which is 2.5 GB at the limit); twelve photographs of
-12 MP fit at once."""
+16-bit grey 6, RGB 7, HEIC 8, alpha 10 to 15, float 12, an animated WebP 17, which is 2.5 GB at the
+limit); twelve photographs of 12 MP fit at once."""
 
 MAX_SPARE_BYTES: Final = 256 * 1024 * 1024
 """Memory of decoded pictures that a process keeps for the next ones: seven of 12 megapixels."""
