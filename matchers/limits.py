@@ -9,6 +9,10 @@ from typing import Final
 MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
+MAX_LARGE_BYTES: Final = 1024 * 1024 * 1024
+"""Largest video or container read; as much may be held by all threads of a process together. An
+hour of film at 2 Mbit/s is 900 MB."""
+
 MAX_PIXELS: Final = 150_000_000
 """Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
 any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
@@ -106,3 +110,18 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
+
+# --- views ----------------------------------------------------------------------------------
+
+VIEWS_SHORTER_SIDE_PIXELS: Final = 512
+"""A picture is made smaller by a whole factor before borders are looked for, while its shorter
+side keeps this many pixels: eight to a cell of PDQ's plane, and a cut is still found to 0.2 %."""
+
+REFINE_RADIUS_BITS: Final = 47
+"""Radius at which the profile "refine" looks for candidates: the last one that is cheap to search
+(docs/index.md: 16 chunks, two flips each)."""
+
+REFINE_MAX_CANDIDATES: Final = 64
+"""Most candidates of an item and a set that a crop box is fitted to, nearest first. One takes about
+half a millisecond; photographs have none, or one. A flat picture could have thousands, and would
+cost minutes."""
