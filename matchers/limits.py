@@ -20,8 +20,8 @@ any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
 MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 """Pixels that all threads of a process may hold decoded together: hostile uploads come in numbers,
 and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (measured:
-16-bit grey 6, float 12, an animated WebP 17, which is 2.5 GB at the limit); twelve photographs of
-12 MP fit at once."""
+16-bit grey 6, RGB 7, HEIC 8, alpha 10 to 15, float 12, an animated WebP 17, which is 2.5 GB at the
+limit); twelve photographs of 12 MP fit at once."""
 
 MAX_SPARE_BYTES: Final = 256 * 1024 * 1024
 """Memory of decoded pictures that a process keeps for the next ones: seven of 12 megapixels."""
@@ -49,6 +49,10 @@ MAX_SEGMENTS: Final = 1_000
 """Most segments before the first scan of a JPEG, 64 KiB each, and most chunks of a PNG beside its
 pixels: a colour profile has at most 255, a depth map in XMP some tens. A million empty segments
 (4 MiB) took 136 MB."""
+
+MAX_PNG_CHUNKS: Final = 100_000
+"""Most chunks of a PNG, those of its pixels and of an animation's frames included. libpng writes 8
+KiB each, so that the longest file read has 8,192; a million empty ones (12 MB) took 7 s."""
 
 MAX_STRAY_BYTES: Final = 65_536
 """Most bytes between a JPEG's segments, which viewers pass over one by one."""
