@@ -1,0 +1,113 @@
+"""Archives made for a test, and what comes out of them."""
+
+from __future__ import annotations
+
+import io
+import random
+import subprocess
+import sys
+import tarfile
+import textwrap
+import zipfile
+import zlib
+from collections.abc import Mapping
+
+from support.pictures import smooth, store
+
+from matchers import containers
+
+JPEG = store(smooth(48, 64, 1), "JPEG", quality=80)
+PNG = store(smooth(48, 64, 2), "PNG")
+TEXT = b"Nothing to see here. " * 100
+
+
+def found(blob: bytes) -> list[bytes | str | None]:
+    """What `walk` finds: the content of what is opened, else the reason."""
+    walked = containers.walk(blob, containers.Budget(len(blob)))
+    return [entry.reason or entry.content for _, entry in walked]
+
+
+def found_before(blob: bytes, error: type[Exception]) -> tuple[list[bytes | str | None], str]:
+    """The same of a container that is not opened to its end, and why it is not."""
+    before: list[bytes | str | None] = []
+    try:
+        for _, entry in containers.walk(blob, containers.Budget(len(blob))):
+            before.append(entry.reason or entry.content)
+    except error as caught:
+        return before, caught.reason  # type: ignore[attr-defined]
+    raise AssertionError("it was opened to its end")
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of files by name."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tarred(
+    files: Mapping[str, bytes], compression: str = "", tar_format: int = tarfile.PAX_FORMAT
+) -> bytes:
+    """A tar of files by name, `compression` is "", "gz", "bz2" or "xz"."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=f"w:{compression}", format=tar_format) as archive:
+        for name, content in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return file.getvalue()
+
+
+def zeros_zipped(size_bytes: int, head: bytes = b"") -> bytes:
+    """A zip of one file of zeros behind a head, made without holding it."""
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a", "w", force_zip64=True) as entry,
+    ):
+        entry.write(head)
+        for _ in range(size_bytes >> 20):
+            entry.write(bytes(1 << 20))
+    return file.getvalue()
+
+
+def noise(size_bytes: int, seed: int = 3) -> bytes:
+    """Bytes that cannot be compressed."""
+    return random.Random(seed).randbytes(size_bytes)
+
+
+def deflate(content: bytes) -> bytes:
+    """A bare deflate stream."""
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return compressor.compress(content) + compressor.flush()
+
+
+def found_within(blob: bytes, most_bytes: int, place: object) -> str:
+    """What `walk` finds in a process of its own that may take `most_bytes` more than it begins with.
+
+    Returns:
+        The reasons in order, with "content" for what is opened and the container's own at the end.
+    """
+    path = place / "archive"  # type: ignore[operator]
+    path.write_bytes(blob)
+    program = f"""
+        import resource, sys
+        from matchers import containers
+        from matchers.errors import DecodeError
+        blob = open(sys.argv[1], "rb").read()
+        pages = int(open("/proc/self/statm").read().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {most_bytes},) * 2)
+        try:
+            for _, entry in containers.walk(blob, containers.Budget(len(blob))):
+                print(entry.reason or "content")
+        except DecodeError as error:
+            print(error.reason)
+    """
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
