@@ -11,6 +11,7 @@ import textwrap
 import zipfile
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from support.pictures import smooth, store
 
@@ -84,30 +85,46 @@ def deflate(content: bytes) -> bytes:
     return compressor.compress(content) + compressor.flush()
 
 
-def found_within(blob: bytes, most_bytes: int, place: object) -> str:
-    """What `walk` finds in a process of its own that may take `most_bytes` more than it begins with.
+def found_within(
+    blobs: Mapping[str, bytes], most_bytes: int, place: Path, *, free_bytes: int
+) -> dict[str, str]:
+    """What `walk` finds in a process that may take `most_bytes` more than it begins with.
+
+    Args:
+        blobs: containers by name.
+        most_bytes: of address space, beyond what is taken once all is imported and read.
+        place: a directory for them.
+        free_bytes: what may come out of a container however small.
 
     Returns:
-        The reasons in order, with "content" for what is opened and the container's own at the end.
+        The reasons by name, with "content" for what is opened and the container's own at the end.
     """
-    path = place / "archive"  # type: ignore[operator]
-    path.write_bytes(blob)
+    for name, blob in blobs.items():
+        (place / name).write_bytes(blob)
     program = f"""
-        import resource, sys
-        from matchers import containers
+        import pathlib, resource, sys
+        from matchers import containers, limits
         from matchers.errors import DecodeError
-        blob = open(sys.argv[1], "rb").read()
+        limits.FREE_EXPANDED_BYTES = {free_bytes}
+        blobs = [pathlib.Path(path).read_bytes() for path in sys.argv[1:]]
         pages = int(open("/proc/self/statm").read().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {most_bytes},) * 2)
-        try:
-            for _, entry in containers.walk(blob, containers.Budget(len(blob))):
-                print(entry.reason or "content")
-        except DecodeError as error:
-            print(error.reason)
+        for blob in blobs:
+            found = []
+            try:
+                for _, entry in containers.walk(blob, containers.Budget(len(blob))):
+                    found.append(entry.reason or "content")
+            except DecodeError as error:
+                found.append(error.reason)
+            except MemoryError:
+                found.append("out of memory")
+            print(" ".join(found))
     """
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(path)],
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), *(place / name for name in blobs)],
         check=True,
         capture_output=True,
         text=True,
-    ).stdout
+    )
+    assert not process.stderr
+    return dict(zip(blobs, process.stdout.splitlines(), strict=True))

@@ -17,9 +17,7 @@ from support.archives import (
     deflate,
     found,
     found_before,
-    found_within,
     noise,
-    zeros_zipped,
     zipped,
 )
 
@@ -123,8 +121,8 @@ def test_sizes_from_a_data_descriptor() -> None:
     """A zip written to a pipe has sizes only behind the data."""
 
     class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
+        def tell(self) -> int:
+            raise OSError
 
     file = Pipe()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -173,13 +171,12 @@ def test_a_wrong_checksum_is_passed_over() -> None:
 
 def test_a_damaged_entry_and_a_cut_one() -> None:
     """Each has its own outcome."""
-    damaged = bytearray(deflate(PNG))
-    damaged[len(damaged) // 2 :] = noise(len(damaged) - len(damaged) // 2)
-    blob = made((b"a", 8, bytes(damaged)), (b"b", 8, deflate(JPEG)[:-200]), (b"c", 0, PNG))
-    first, second, third = found(blob)
-    assert first in ("corrupt", "truncated")
-    assert second == "truncated"
-    assert third == PNG
+    no_block = b"\xff" * 50
+    assert found(made((b"a", 8, no_block), (b"b", 8, deflate(JPEG)[:-200]), (b"c", 0, PNG))) == [
+        "corrupt",
+        "truncated",
+        PNG,
+    ]
 
 
 def test_a_cut_archive_is_corrupt() -> None:
@@ -233,33 +230,6 @@ def test_an_entry_inside_the_bytes_of_another() -> None:
         PNG,
         "overlapping",
     ]
-
-
-def test_text_is_not_expanded_to_its_end(tmp_path) -> None:
-    """A log of 300 MB in a zip of 300 kB costs no memory, and nothing of the budget."""
-    assert found_within(zeros_zipped(300 * MIB), 100 * MIB, tmp_path) == "not_visual\n"
-
-
-def test_a_bomb_ends_before_its_size_is_reached(tmp_path) -> None:
-    """Memory is bounded by the largest entry."""
-    blob = zeros_zipped(300 * MIB, head=b"\xff\xd8\xff")
-    outcome = found_within(blob, 160 * MIB, tmp_path)
-    assert outcome == "too_many_bytes\n" or outcome.endswith("expands_too_much\n")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, 93, 95])
-def test_bombs_by_the_other_methods(method: int, tmp_path) -> None:
-    """The standard library would expand a whole block of input at once: 300 MB here."""
-    head = b"\xff\xd8\xff"
-    plain = head + bytes(200 * MIB)
-    data = {
-        zipfile.ZIP_BZIP2: bz2.compress,
-        zipfile.ZIP_LZMA: zip_lzma,
-        93: zstandard.compress,
-        95: lzma.compress,
-    }[method](plain)
-    outcome = found_within(made((b"a", method, data), size_bytes=10), 160 * MIB, tmp_path)
-    assert outcome == "expands_too_much\n" * 2
 
 
 def test_a_dictionary_that_asks_for_gigabytes_is_refused() -> None:
