@@ -139,10 +139,6 @@ MAX_PDF_CONTENT_BYTES: Final = 16 * 1024 * 1024
 """Longest drawing instructions of one page that are searched for inline pictures: they become
 Python objects, about ten times as large. Pages of maps reach some MiB."""
 
-MAX_PDF_CONTAINER_ITEMS: Final = 1_000_000
-"""Most items of one array or dictionary of a PDF: each becomes some hundred bytes. The longest in
-honest files list pages or glyphs, some ten thousand."""
-
 MAX_PDF_WARNINGS: Final = 10_000
 """Most complaints about one PDF before it is given up: qpdf keeps their texts."""
 

@@ -42,8 +42,7 @@ _TYPES: Final = mimetypes.MimeTypes(filenames=()).types_map[True] | {
 """Suffix -> media type; not the machine's own table, so that the answer is the same anywhere."""
 
 _CONTAINERS: Final = frozenset(
-    ".zip .cbz .tar .tgz .txz .tbz2 .gz .bz2 .xz .zst .7z .pdf "
-    ".docx .xlsx .pptx .odt .ods .odp .epub".split()
+    [".zip", ".cbz", ".tar", ".tgz", ".txz", ".tbz2", ".gz", ".bz2", ".xz", ".zst", ".7z", ".pdf", ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub"]
 )
 """Suffixes of files that may hold visual content inside."""
 

@@ -30,7 +30,6 @@ pikepdf.settings.set_qpdf_limits(
     run_length_max_memory=limits.MAX_ENTRY_BYTES,
     dct_max_memory=limits.MAX_ENTRY_BYTES,
     dct_max_progressive_scans=limits.MAX_JPEG_SCANS,
-    parser_max_container_size=limits.MAX_PDF_CONTAINER_ITEMS,
     doc_max_warnings=limits.MAX_PDF_WARNINGS,
 )
 pikepdf.PdfImage.MAX_IMAGE_PIXELS = limits.MAX_PIXELS
@@ -120,8 +119,8 @@ def _found(document: pikepdf.Pdf) -> Iterator[_Found]:
             yield from _inline(item)
         except DecodeError as error:
             yield error
-        except _DAMAGE:
-            yield DecodeError("corrupt")
+        except _DAMAGE as error:
+            yield DecodeError(_reason(error, "corrupt"))
 
 
 def _attached(item: Any) -> Iterator[tuple[int, int]]:
@@ -171,11 +170,16 @@ def _content(found: _Found, budget: Budget) -> bytes:
             return _decoded(found)
         with warnings.catch_warnings(action="ignore"):
             return _picture(found, budget)
-    except pikepdf.DecompressionBombError:
-        raise DecodeError("too_many_pixels") from None
-    except _DAMAGE:
+    except _DAMAGE as error:
         picture = not isinstance(found, pikepdf.Stream)
-        raise DecodeError("unsupported_image" if picture else "corrupt") from None
+        raise DecodeError(_reason(error, "unsupported_image" if picture else "corrupt")) from None
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    """What to say where qpdf or pikepdf gave up."""
+    if isinstance(error, pikepdf.DecompressionBombError):
+        return "too_many_pixels"
+    return "too_many_bytes" if "memory limit exceeded" in str(error) else otherwise
 
 
 def _picture(image: pikepdf.PdfImage | pikepdf.PdfInlineImage, budget: Budget) -> bytes:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.pictures import smooth, store
 
-from matchers import containers
+from matchers import containers, limits
 
 JPEG = store(smooth(48, 64, 1), "JPEG", quality=80)
 PNG = store(smooth(48, 64, 2), "PNG")
@@ -86,7 +86,12 @@ def deflate(content: bytes) -> bytes:
 
 
 def found_within(
-    blobs: Mapping[str, bytes], most_bytes: int, place: Path, *, free_bytes: int
+    blobs: Mapping[str, bytes],
+    most_bytes: int,
+    place: Path,
+    *,
+    free_bytes: int,
+    entry_bytes: int = limits.MAX_ENTRY_BYTES,
 ) -> dict[str, str]:
     """What `walk` finds in a process that may take `most_bytes` more than it begins with.
 
@@ -95,6 +100,7 @@ def found_within(
         most_bytes: of address space, beyond what is taken once all is imported and read.
         place: a directory for them.
         free_bytes: what may come out of a container however small.
+        entry_bytes: the largest entry.
 
     Returns:
         The reasons by name, with "content" for what is opened and the container's own at the end.
@@ -103,9 +109,10 @@ def found_within(
         (place / name).write_bytes(blob)
     program = f"""
         import pathlib, resource, sys
-        from matchers import containers, limits
+        from matchers import limits
+        limits.FREE_EXPANDED_BYTES, limits.MAX_ENTRY_BYTES = {free_bytes}, {entry_bytes}
+        from matchers import containers
         from matchers.errors import DecodeError
-        limits.FREE_EXPANDED_BYTES = {free_bytes}
         blobs = [pathlib.Path(path).read_bytes() for path in sys.argv[1:]]
         pages = int(open("/proc/self/statm").read().split()[0])
         resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + {most_bytes},) * 2)
