@@ -135,6 +135,10 @@ MAX_TAR_RECORD_BYTES: Final = 64 * 1024
 """Longest extended header of a tar entry that is read (names, times, extended attributes, whose
 values Linux holds to 64 KiB)."""
 
+MAX_MANIFEST_BYTES: Final = 1024 * 1024
+"""How far an OpenDocument's list of its own entries is searched for a password's marks: about 300
+bytes an entry, 500 where each is encrypted, and the mark stands in the first of them."""
+
 MAX_PDF_CONTENT_BYTES: Final = 16 * 1024 * 1024
 """Longest drawing instructions of one page that are searched for inline pictures: they become
 Python objects, about ten times as large. Pages of maps reach some MiB."""

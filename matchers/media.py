@@ -33,6 +33,9 @@ _IMAGE: Final = (
     (4, b"JXL "),
     (4, b"jP  "),  # JPEG 2000
     (0, b"\0\0\1\0"),  # ICO
+    (40, b" EMF"),  # metafiles, which office documents hold: not drawn
+    (0, b"\xd7\xcd\xc6\x9a"),  # WMF with its size, and without
+    (0, b"\x01\x00\x09\x00\x00\x03"),
 )
 _VIDEO: Final = (
     (4, b"ftyp"),  # MP4, MOV, 3GP: after the images that share the container

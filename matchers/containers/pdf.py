@@ -41,7 +41,7 @@ _COPIED: Final = (_JPEG, "/CCITTFaxDecode", "/JPXDecode")
 _JBIG2: Final = "/JBIG2Decode"  # pikepdf would start a program for it
 _LZW: Final = "/LZWDecode"
 _ENCRYPT: Final = b"/Encrypt"
-_INLINE: Final = re.compile(rb"\bBI\b.*?\bID\b.*?\bEI\b", re.DOTALL)
+_INLINE: Final = tuple(re.compile(rb"\b%s\b" % word) for word in (b"BI", b"ID", b"EI"))
 _INLINE_OPERATORS: Final = "BI ID EI"
 
 _DAMAGE: Final = (
@@ -152,13 +152,24 @@ def _inline(item: Any) -> Iterator[pikepdf.PdfInlineImage]:
     else:
         return
     instructions = b"".join(_decoded(stream) + b"\n" for stream in contents)
-    if _INLINE.search(instructions) is None:
+    if not _may_draw_inline(instructions):
         return
     if len(instructions) > limits.MAX_PDF_CONTENT_BYTES:
         raise DecodeError("too_many_bytes")
     for instruction in pikepdf.parse_content_stream(drawn, _INLINE_OPERATORS):
         if isinstance(instruction, pikepdf.ContentStreamInlineImage):
             yield instruction.iimage
+
+
+def _may_draw_inline(instructions: bytes) -> bool:
+    """Whether the operators of an inline picture stand somewhere, in their order."""
+    place = 0
+    for operator in _INLINE:
+        match = operator.search(instructions, place)
+        if match is None:
+            return False
+        place = match.end()
+    return True
 
 
 def _content(found: _Found, budget: Budget) -> bytes:

@@ -16,7 +16,7 @@ from matchers import limits
 from matchers.containers import streams
 from matchers.containers.budget import Budget
 from matchers.containers.entry import Entry, taken
-from matchers.containers.reading import Lent
+from matchers.containers.reading import Lent, Stream
 from matchers.errors import DecodeError
 
 _LOCAL_HEADER: Final = struct.Struct("<4s2xH18xHH")  # signature, flags, lengths of name and extra
@@ -26,6 +26,9 @@ _SPLIT_SIGNATURE: Final = b"PK\x07\x08"
 _ENCRYPTED: Final = 1 | 1 << 6 | 1 << 13  # traditional, strong, masked headers (APPNOTE 4.4.4)
 _AES: Final = 99
 _EMPTY_BYTES: Final = 2  # nothing, deflated: some tools write that for a directory
+
+_MANIFEST: Final = "META-INF/manifest.xml"
+_ENCRYPTION_DATA: Final = b"encryption-data"
 
 _Expand = Callable[[memoryview, zipfile.ZipInfo, Budget], Iterator[bytes]]
 _METHODS: Final[dict[int, _Expand]] = {
@@ -48,6 +51,7 @@ def entries(blob: memoryview, budget: Budget) -> Iterator[Entry]:
     """
     listed = _listed(blob)
     overlapping = _overlapping(listed, blob)
+    sealed = _is_sealed_document(listed, blob, budget)
     number = 0
     for place, info in enumerate(listed):
         if info.is_dir() and info.compress_size <= _EMPTY_BYTES:
@@ -58,11 +62,14 @@ def entries(blob: memoryview, budget: Budget) -> Iterator[Entry]:
             yield Entry(number, None, "overlapping")
             continue
         try:
-            yield taken(number, _pieces(info, blob, budget), declared_bytes=info.file_size)
+            entry = taken(number, _pieces(info, blob, budget), declared_bytes=info.file_size)
         except DecodeError as error:
             yield Entry(number, None, error.reason)
             if error.reason == "expands_too_much":
                 raise
+        else:
+            shut = sealed and entry.reason == "not_visual"
+            yield Entry(number, None, "encrypted") if shut else entry
 
 
 def _listed(blob: memoryview) -> list[zipfile.ZipInfo]:
@@ -116,6 +123,21 @@ def _pieces(info: zipfile.ZipInfo, blob: memoryview, budget: Budget) -> Iterator
     if end > len(blob):
         raise DecodeError("truncated")
     yield from _METHODS[info.compress_type](blob[start:end], info, budget)
+
+
+def _is_sealed_document(listed: list[zipfile.ZipInfo], blob: memoryview, budget: Budget) -> bool:
+    """Whether an OpenDocument says that its entries are under a password (ODF 1.3 part 2, 4.4).
+
+    They are no encrypted entries to a zip, and their bytes look like nothing.
+    """
+    for info in listed:
+        if info.filename == _MANIFEST:
+            try:
+                head = Stream(_pieces(info, blob, budget)).ahead(limits.MAX_MANIFEST_BYTES)
+            except DecodeError:
+                return False
+            return _ENCRYPTION_DATA in head
+    return False
 
 
 class _Watched(Lent):

@@ -66,7 +66,7 @@ def test_what_is_out_of_scope_is_not_examined() -> None:
 @pytest.mark.parametrize(
     ("blob", "reason"),
     [
-        (tarred({"a": JPEG, "b": PNG})[: 512 * 4], "truncated"),
+        (tarred({"a": JPEG, "b": PNG})[: 512 * 4 + 600], "truncated"),
         (b"PK\x03\x04" + TEXT, "corrupt"),
         (b"Rar!\x1a\x07\x01\0" + TEXT, "unsupported_container"),
     ],
@@ -75,7 +75,8 @@ def test_a_container_that_fails_keeps_what_came_before(blob: bytes, reason: str)
     """The item has the reason; parts before it stand."""
     parts = examine(blob, WANTED)
     assert parts[0].reason == reason
-    assert [part.reason for part in parts[1:]] == ([reason] if reason == "truncated" else [])
+    inside = [None, "truncated"] if reason == "truncated" else []
+    assert [part.reason for part in parts[1:]] == inside
 
 
 def test_a_damaged_picture_inside_fails_by_itself() -> None:
@@ -83,3 +84,9 @@ def test_a_damaged_picture_inside_fails_by_itself() -> None:
     parts = examine(zipped({"a": JPEG[:700], "b": PNG}), WANTED)
     assert reasons(parts)[1,] is not None
     assert reasons(parts)[2,] is None
+
+
+def test_a_metafile_in_a_document_is_a_picture_that_failed() -> None:
+    """It may hold a photograph: it is never passed over as nothing visual."""
+    parts = examine(zipped({"word/media/image1.emf": b"\1\0\0\0" + bytes(36) + b" EMF"}), WANTED)
+    assert reasons(parts) == {(): None, (1,): "unrecognised_format"}

@@ -138,7 +138,7 @@ def test_an_office_document_under_a_password_is_encrypted() -> None:
 
 
 def test_an_office_document_is_its_pictures() -> None:
-    """Also those in metafiles' company, which nothing here draws."""
+    """Metafiles (WMF, EMF) are pictures that nothing here draws: their examination will say so."""
     wmf, emf = b"\xd7\xcd\xc6\x9a" + bytes(50), b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(50)
     blob = zipped(
         {
@@ -152,8 +152,8 @@ def test_an_office_document_is_its_pictures() -> None:
     assert [entry.reason for entry in walk(blob).values()] == [
         "not_visual",
         None,
-        "not_visual",
-        "not_visual",
+        None,
+        None,
         None,
         None,
     ]
@@ -174,15 +174,15 @@ def seven(content: bytes, filters: list[dict[str, int]]) -> bytes:
 
 
 def test_no_bomb_takes_more_memory_than_its_budget(tmp_path: Path) -> None:
-    """64 MiB come out of each of these; 4 MiB may, within 48 MiB of address space.
+    """40 MiB come out of each of these; 4 MiB may, within 32 MiB of address space.
 
-    The dictionaries of xz and 7z at their usual settings take 8 MiB of that, a zip's log of 300 MB
+    The dictionaries of xz and 7z at their usual settings take 8 MiB of that, a zip's log of 100 MiB
     is passed over by its first kilobyte.
     """
-    plain = HEAD + bytes(64 * MIB)
+    plain = HEAD + bytes(40 * MIB)
     lzma2 = [{"id": py7zr.FILTER_LZMA2, "preset": 1}]
     bombs = {
-        "zip": zeros_zipped(64 * MIB, HEAD),
+        "zip": zeros_zipped(40 * MIB, HEAD),
         "zip_bzip2": zipped({"a": plain}, zipfile.ZIP_BZIP2),
         "gzip": gzip.compress(plain),
         "bzip2": bz2.compress(plain),
@@ -194,8 +194,8 @@ def test_no_bomb_takes_more_memory_than_its_budget(tmp_path: Path) -> None:
         "7z_deflate": seven(plain, [{"id": py7zr.FILTER_DEFLATE}]),
         "7z_zstd": seven(plain, [{"id": py7zr.FILTER_ZSTD, "level": 1}]),
     }
-    log = {"log": zeros_zipped(300 * MIB)}
-    outcomes = found_within(bombs | log, 48 * MIB, tmp_path, free_bytes=4 * MIB)
+    log = {"log": zeros_zipped(100 * MIB)}
+    outcomes = found_within(bombs | log, 32 * MIB, tmp_path, free_bytes=4 * MIB)
     assert outcomes.pop("log") == "not_visual"
     single = {name: outcomes.pop(name) for name in ("gzip", "bzip2", "xz", "zstd")}
     assert set(single.values()) == {"expands_too_much"}
@@ -203,8 +203,8 @@ def test_no_bomb_takes_more_memory_than_its_budget(tmp_path: Path) -> None:
 
 
 def test_many_empty_members_take_no_longer_than_their_bytes() -> None:
-    """Half a million members: were each to copy its share of the input, minutes."""
-    blob = gzip.compress(b"", mtime=0) * 100_000
+    """Were each to copy all of the input that is left, it would take minutes."""
+    blob = gzip.compress(b"", mtime=0) * 20_000
     assert found(blob) == ["not_visual"]
 
 

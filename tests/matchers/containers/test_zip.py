@@ -117,6 +117,15 @@ def test_encryption_is_of_the_entry() -> None:
     assert found(bytes(blob)) == ["encrypted", PNG]
 
 
+def test_an_open_document_under_a_password_is_encrypted() -> None:
+    """Its entries are plain to a zip; what is visual all the same is not hidden by the claim."""
+    manifest = b"<manifest:file-entry><manifest:encryption-data/></manifest:file-entry>"
+    sealed = {"content.xml": noise(200), "a.jpg": JPEG, "META-INF/manifest.xml": manifest}
+    assert found(zipped(sealed)) == ["encrypted", JPEG, "encrypted"]
+    plain = sealed | {"META-INF/manifest.xml": b"<manifest:file-entry/>"}
+    assert found(zipped(plain)) == ["not_visual", JPEG, "not_visual"]
+
+
 def test_sizes_from_a_data_descriptor() -> None:
     """A zip written to a pipe has sizes only behind the data."""
 
