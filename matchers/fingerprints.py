@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from matchers import pdq
+from matchers import images, pdq
 from matchers.errors import DecodeError
+from matchers.grey import StoredGrey, grey_as_stored
 from matchers.pictures import RENDERINGS, Picture, Rendering
-from matchers.views import Profile, ViewCodes, view_codes
+from matchers.views import Profile, ViewCodes, view_codes, view_codes_of_grey
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,16 @@ class Fingerprints:
     def rendering(self, row: int) -> Rendering:
         """How the picture of a code comes from what is stored."""
         return RENDERINGS[int(self.renderings[self.frame[row]])]
+
+    def spans_seconds(self, rows: npt.NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
+        """First and last second of each showing that these codes belong to; none for a still."""
+        frames = np.unique(self.frame[rows])
+        if self.is_still or not len(frames):
+            return ()
+        runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
+        return tuple(
+            (float(self.frames[run[0], 0]), float(self.frames[run[-1], 1])) for run in runs
+        )
 
     @property
     def is_still(self) -> bool:
@@ -72,28 +83,30 @@ def of_pictures(
     return (_joined(seen) if seen else None), damage
 
 
-def of_code(code: npt.NDArray[np.uint8], quality: int) -> Fingerprints:
-    """Fingerprints of a still of which only the plain code is known."""
-    one = ViewCodes(
-        code[None],
-        np.array([quality], np.uint8),
-        np.zeros(1, np.uint16),
-        np.zeros((0, 64, 64), np.float32),
-        np.full(1, -1, np.int16),
-    )
-    return _joined([(one, np.nan, "as_shown")])
-
-
 def of_image(
     blob: bytes, shown: Iterator[Picture], profile: Profile, mode: pdq.Mode
 ) -> tuple[Fingerprints | None, str | None]:
     """Fingerprints of a still, from its grey picture alone where `mode` allows."""
-    if mode == "fast" and profile == "plain":
+    if mode == "fast":
         try:
-            return of_code(*pdq.hash_blob(blob, mode="fast")), None
+            with grey_as_stored(blob) as grey:
+                seen = _of_grey(grey, profile)
         except DecodeError as error:
             return None, error.reason
+        if seen:
+            return _joined(seen), None
     return of_pictures(shown, profile)
+
+
+def _of_grey(grey: StoredGrey | None, profile: Profile) -> list[tuple[ViewCodes, float, Rendering]]:
+    """Both ways to look at a JPEG that asks to be turned; nothing where fast will not do."""
+    if grey is None:
+        return []
+    ways: list[tuple[StoredGrey, Rendering]] = [(grey, "as_shown")]
+    if any(grey.turn):
+        ways.append((replace(grey, turn=images.TURNS[1]), "as_stored"))
+    seen = [(view_codes_of_grey(one, profile), rendering) for one, rendering in ways]
+    return [(codes, np.nan, way) for codes, way in seen if codes] if seen[0][0] else []
 
 
 def _joined(seen: list[tuple[ViewCodes, float, Rendering]]) -> Fingerprints:
