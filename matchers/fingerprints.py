@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from matchers import pdq
+from matchers import limits, pdq
 from matchers.errors import DecodeError
+from matchers.pdq.luma import Glance
 from matchers.pictures import RENDERINGS, Picture, Rendering
 from matchers.views import Profile, ViewCodes, view_codes
 
@@ -18,15 +19,19 @@ from matchers.views import Profile, ViewCodes, view_codes
 class Fingerprints:
     """The codes of one visual item; n codes of f pictures.
 
+    Of an animation or video, near-equal neighbours are one picture with a span of time.
+
     Attributes:
         codes: uint8 [n, 32].
         quality: uint8 [n].
         views: uint16 [n], see `views.view_name`.
         frame: int32 [n], row of `frames`.
-        frames: float32 [f, 2], first and last second that the picture stands for; NaN for a still.
+        frames: float32 [f, 2], first second that the picture stands for and the second at which
+            the next one takes its place; NaN for a still.
         renderings: uint8 [f], row of `pictures.RENDERINGS`.
         planes: float32 [r, 64, 64], see `views.ViewCodes`.
         plane: int32 [n], row of `planes`, or -1.
+        too_low: frames of a moving scene that were left out for their low quality.
     """
 
     codes: npt.NDArray[np.uint8]
@@ -37,6 +42,7 @@ class Fingerprints:
     renderings: npt.NDArray[np.uint8]
     planes: npt.NDArray[np.float32]
     plane: npt.NDArray[np.int32]
+    too_low: int = 0
 
     def rendering(self, row: int) -> Rendering:
         """How the picture of a code comes from what is stored."""
@@ -61,27 +67,22 @@ def of_pictures(
         The fingerprints, None if there was no picture at all; and the reason for which reading
         ended early, None if all was read.
     """
-    seen: list[tuple[ViewCodes, float, Rendering]] = []
+    seen = _Seen()
     damage = None
     try:
         for picture in shown:
-            second = np.nan if picture.time_seconds is None else picture.time_seconds
-            seen.append((view_codes(picture.pixels, profile), second, picture.rendering))
+            if picture.glance is None:
+                seen.add(view_codes(picture.pixels, profile), picture)
+            else:
+                seen.add_glance(picture.glance, picture, profile)
     except DecodeError as error:
         damage = error.reason
-    return (_joined(seen) if seen else None), damage
+    return seen.joined(), damage
 
 
 def of_code(code: npt.NDArray[np.uint8], quality: int) -> Fingerprints:
     """Fingerprints of a still of which only the plain code is known."""
-    one = ViewCodes(
-        code[None],
-        np.array([quality], np.uint8),
-        np.zeros(1, np.uint16),
-        np.zeros((0, 64, 64), np.float32),
-        np.full(1, -1, np.int16),
-    )
-    return _joined([(one, np.nan, "as_shown")])
+    return _joined([_Entry(_full_views(code[None], quality), "as_shown", np.nan, np.nan)])
 
 
 def of_image(
@@ -96,8 +97,77 @@ def of_image(
     return of_pictures(shown, profile)
 
 
-def _joined(seen: list[tuple[ViewCodes, float, Rendering]]) -> Fingerprints:
-    views = [one for one, _, _ in seen]
+@dataclass
+class _Entry:
+    """A picture and, in an animation or video, the span of time it stands for."""
+
+    views: ViewCodes
+    rendering: Rendering
+    start_seconds: float
+    end_seconds: float
+
+
+class _Seen:
+    """The pictures of an item so far; near-equal neighbours are one."""
+
+    def __init__(self) -> None:
+        self._entries: list[_Entry] = []
+        self._too_low = 0
+
+    def add(self, views: ViewCodes, picture: Picture) -> None:
+        """A picture that was looked at closely."""
+        second = self._ends_before(picture)
+        self._entries.append(_Entry(views, picture.rendering, second, second))
+
+    def add_glance(self, glance: Glance, picture: Picture, profile: Profile) -> None:
+        """A frame of a moving scene: turned and mirrored too, if any view but the plain is."""
+        second = self._ends_before(picture)
+        last = self._entries[-1] if self._entries else None
+        if last is not None and _bits(last.views.codes[0], glance.code) <= limits.NEAR_EQUAL_BITS:
+            return
+        if glance.quality < limits.PDQ_MIN_QUALITY:
+            self._too_low += 1
+            return
+        codes = glance.code[None] if profile == "plain" else glance.dihedral()
+        self._entries.append(
+            _Entry(_full_views(codes, glance.quality), picture.rendering, second, second)
+        )
+
+    def _ends_before(self, picture: Picture) -> float:
+        """The picture's second; the ones shown before it stay until then."""
+        if picture.time_seconds is None:
+            return np.nan
+        for entry in reversed(self._entries):
+            if np.isnan(entry.start_seconds) or entry.start_seconds > picture.time_seconds:
+                break  # a still, or another track
+            entry.end_seconds = picture.time_seconds
+            if entry.rendering == "as_shown":
+                break
+        return picture.time_seconds
+
+    def joined(self) -> Fingerprints | None:
+        """All of them; None if there was no picture."""
+        return replace(_joined(self._entries), too_low=self._too_low) if self._entries else None
+
+
+def _bits(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
+    return int(np.bitwise_count(one ^ other).sum())
+
+
+def _full_views(codes: npt.NDArray[np.uint8], quality: int) -> ViewCodes:
+    """The full frame, in as many of the eight dihedral views as there are codes."""
+    count = len(codes)
+    return ViewCodes(
+        codes,
+        np.full(count, quality, np.uint8),
+        np.arange(count, dtype=np.uint16),
+        np.zeros((0, 64, 64), np.float32),
+        np.full(count, -1, np.int16),
+    )
+
+
+def _joined(entries: list[_Entry]) -> Fingerprints:
+    views = [one.views for one in entries]
     sizes = [len(one.codes) for one in views]
     before = np.cumsum([0, *(len(one.planes) for one in views)])
     return Fingerprints(
@@ -105,8 +175,8 @@ def _joined(seen: list[tuple[ViewCodes, float, Rendering]]) -> Fingerprints:
         quality=np.concatenate([one.quality for one in views]),
         views=np.concatenate([one.views for one in views]),
         frame=np.repeat(np.arange(len(views), dtype=np.int32), sizes),
-        frames=np.array([[second, second] for _, second, _ in seen], np.float32),
-        renderings=np.array([RENDERINGS.index(name) for _, _, name in seen], np.uint8),
+        frames=np.array([[one.start_seconds, one.end_seconds] for one in entries], np.float32),
+        renderings=np.array([RENDERINGS.index(one.rendering) for one in entries], np.uint8),
         planes=np.concatenate([one.planes for one in views]),
         plane=np.concatenate(
             [

@@ -156,7 +156,7 @@ def _hash_fast(blob: bytes) -> tuple[Codes, int] | None:
         plane = np.empty((64, 64), np.float32)
         _fused.plane_of(grey.pixels, grey.height, grey.width, grey.scale, grey.turn, plane)
     quality: int = _code.quality_of(plane)
-    coefficients = _coefficients(plane)
+    coefficients = coefficients_of_plane(plane)
     crowding = _code.crowding(coefficients, limits.PDQ_FAST_REACH)
     if quality < limits.PDQ_FAST_MIN_QUALITY or crowding > limits.PDQ_FAST_MAX_CROWDING:
         return None
@@ -180,7 +180,7 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     plane, quality = _plane(pixels, always_filter=False)
     code = np.zeros(limits.PDQ_BYTES, np.uint8)
     if plane is not None:
-        _code.pack(_coefficients(plane), code)
+        _code.pack(coefficients_of_plane(plane), code)
     return code, quality
 
 
@@ -199,7 +199,7 @@ def dihedral(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     plane, quality = _plane(pixels, always_filter=True)
     codes = np.zeros((len(DIHEDRAL_VIEWS), limits.PDQ_BYTES), np.uint8)
     if plane is not None:
-        _code.pack_views(_coefficients(plane), codes)
+        _code.pack_views(coefficients_of_plane(plane), codes)
     return codes, quality
 
 
@@ -223,7 +223,7 @@ def _plane(
     return plane, quality
 
 
-def _coefficients(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def coefficients_of_plane(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """DCT of a 64 x 64 plane: float32 [16, 16]."""
     coefficients = np.empty((16, 16), np.float32)
     _code.coefficients_of(plane, _BASIS, coefficients)

@@ -94,7 +94,7 @@ def test_the_exact_plane_of_wide_windows_is_the_oracles(shape):
 @given(planes)
 def test_quality_coefficients_and_codes_are_the_oracles(plane):
     """Each step from the plane on gives what the plain step gives, bit for bit."""
-    coefficients = hasher._coefficients(plane)
+    coefficients = hasher.coefficients_of_plane(plane)
     code = np.zeros(32, np.uint8)
     codes = np.zeros((8, 32), np.uint8)
     _code.pack(coefficients, code)
@@ -148,7 +148,7 @@ def test_the_proven_bound_holds_on_large_pictures_too(shape):
 
 def test_the_bound_decides_no_photograph():
     """Why mode "exact" does not use the fused plane: twice the bound exceeds the nearest gap."""
-    coefficients = hasher._coefficients(exact_plane(smooth(375, 500)))
+    coefficients = hasher.coefficients_of_plane(exact_plane(smooth(375, 500)))
     ordered = np.sort(coefficients, axis=None)
     nearest = min(ordered[127] - ordered[126], ordered[128] - ordered[127])
     bound = pdq_bounds.coefficient_bound(375, 500, hasher._BASIS)
@@ -160,8 +160,8 @@ def test_rounding_alone_decides_the_code_of_a_symmetric_picture(seed):
     """Why exact codes need the reference's own rounding: zero but for it, half the bits turn."""
     grey = np.ascontiguousarray(picture("symmetric", 200, 300, seed)[:, :, 0])
     exact, nearly = np.zeros((2, 32), np.uint8)
-    _code.pack(hasher._coefficients(exact_plane(grey)), exact)
-    _code.pack(hasher._coefficients(fused_plane(grey, grey.shape)), nearly)
+    _code.pack(hasher.coefficients_of_plane(exact_plane(grey)), exact)
+    _code.pack(hasher.coefficients_of_plane(fused_plane(grey, grey.shape)), nearly)
     np.testing.assert_array_equal(exact, reference(grey)[0])
     assert bits_apart(exact, nearly) > 30
 
