@@ -162,3 +162,7 @@ VPDQ_MIN_SHARE_PERCENT: Final = 80
 
 MAX_VPDQ_FRAMES: Final = 100_000
 """Most frames of one video indicator: an hour at 30 a second that never stands still."""
+
+SPAN_GAP_SECONDS: Final = 1.0
+"""Showings closer together are told as one: among the frames of a moving scene some are always
+further away than the radius."""

@@ -346,8 +346,9 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
     The matrix sends the stored place (x, y) to (a x + c y, b x + d y); only quarter turns and
     mirrorings are applied, as players do.
     """
+    beside: Any = frame.side_data
     try:
-        matrix = frame.side_data[SideData.DISPLAYMATRIX]
+        matrix = beside[SideData.DISPLAYMATRIX]
     except (KeyError, ValueError):  # none, or PyAV does not know a kind of side data
         return _UPRIGHT
     a, b, _, c, d, *_ = np.frombuffer(memoryview(matrix), np.int32).tolist()
