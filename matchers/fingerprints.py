@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from matchers import limits, pdq
 from matchers.errors import DecodeError
+from matchers.grey import grey_as_stored
 from matchers.pdq.luma import Glance
 from matchers.pictures import RENDERINGS, Picture, Rendering
-from matchers.views import Profile, ViewCodes, view_codes
+from matchers.views import Profile, ViewCodes, view_codes, view_codes_of_grey
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ class Fingerprints:
         """How the picture of a code comes from what is stored."""
         return RENDERINGS[int(self.renderings[self.frame[row]])]
 
+    def spans_seconds(self, rows: npt.NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
+        """First and last second of each showing that these codes belong to; none for a still.
+
+        Showings with no more than `limits.SPAN_GAP_SECONDS` between them are one.
+        """
+        shown = self.frames[np.unique(self.frame[rows])].astype(np.float64)
+        shown = shown[~np.isnan(shown[:, 0])]
+        spans: list[tuple[float, float]] = []
+        for start, end in shown[np.argsort(shown[:, 0], kind="stable")].tolist():
+            if spans and start - spans[-1][1] <= limits.SPAN_GAP_SECONDS:
+                spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+            else:
+                spans.append((start, end))
+        return tuple(spans)
+
     @property
     def is_still(self) -> bool:
         """Whether no picture has a place in time."""
@@ -80,20 +96,18 @@ def of_pictures(
     return seen.joined(), damage
 
 
-def of_code(code: npt.NDArray[np.uint8], quality: int) -> Fingerprints:
-    """Fingerprints of a still of which only the plain code is known."""
-    return _joined([_Entry(_full_views(code[None], quality), "as_shown", np.nan, np.nan)])
-
-
 def of_image(
     blob: bytes, shown: Iterator[Picture], profile: Profile, mode: pdq.Mode
 ) -> tuple[Fingerprints | None, str | None]:
     """Fingerprints of a still, from its grey picture alone where `mode` allows."""
-    if mode == "fast" and profile == "plain":
+    if mode == "fast":
         try:
-            return of_code(*pdq.hash_blob(blob, mode="fast")), None
+            with grey_as_stored(blob) as grey:
+                seen = None if grey is None else view_codes_of_grey(grey, profile)
         except DecodeError as error:
             return None, error.reason
+        if seen is not None:
+            return _joined([_Entry(seen, "as_shown", np.nan, np.nan)]), None
     return of_pictures(shown, profile)
 
 
@@ -112,46 +126,41 @@ class _Seen:
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
+        self._on_show: list[_Entry] = []  # the last picture's renderings
         self._too_low = 0
 
     def add(self, views: ViewCodes, picture: Picture) -> None:
         """A picture that was looked at closely."""
-        second = self._ends_before(picture)
-        self._entries.append(_Entry(views, picture.rendering, second, second))
+        second = np.nan if picture.time_seconds is None else picture.time_seconds
+        if picture.rendering == "as_shown":
+            self._end_show(second)
+            self._on_show = []
+        entry = _Entry(views, picture.rendering, second, second)
+        self._entries.append(entry)
+        self._on_show.append(entry)
 
     def add_glance(self, glance: Glance, picture: Picture, profile: Profile) -> None:
         """A frame of a moving scene: turned and mirrored too, if any view but the plain is."""
-        second = self._ends_before(picture)
-        last = self._entries[-1] if self._entries else None
-        if last is not None and _bits(last.views.codes[0], glance.code) <= limits.NEAR_EQUAL_BITS:
-            return
+        self._end_show(picture.time_seconds or 0.0)
+        if self._on_show:
+            distance = np.bitwise_count(self._on_show[0].views.codes[0] ^ glance.code).sum()
+            if distance <= limits.NEAR_EQUAL_BITS:
+                return
         if glance.quality < limits.PDQ_MIN_QUALITY:
             self._too_low += 1
             return
         codes = glance.code[None] if profile == "plain" else glance.dihedral()
-        self._entries.append(
-            _Entry(_full_views(codes, glance.quality), picture.rendering, second, second)
-        )
+        self.add(_full_views(codes, glance.quality), picture)
 
-    def _ends_before(self, picture: Picture) -> float:
-        """The picture's second; the ones shown before it stay until then."""
-        if picture.time_seconds is None:
-            return np.nan
-        for entry in reversed(self._entries):
-            if np.isnan(entry.start_seconds) or entry.start_seconds > picture.time_seconds:
-                break  # a still, or another track
-            entry.end_seconds = picture.time_seconds
-            if entry.rendering == "as_shown":
-                break
-        return picture.time_seconds
+    def _end_show(self, second: float) -> None:
+        """What was on show stays until then; a still does not, nor what another track showed."""
+        for entry in self._on_show:
+            if entry.start_seconds <= second:
+                entry.end_seconds = second
 
     def joined(self) -> Fingerprints | None:
         """All of them; None if there was no picture."""
         return replace(_joined(self._entries), too_low=self._too_low) if self._entries else None
-
-
-def _bits(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
-    return int(np.bitwise_count(one ^ other).sum())
 
 
 def _full_views(codes: npt.NDArray[np.uint8], quality: int) -> ViewCodes:

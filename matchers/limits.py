@@ -100,6 +100,21 @@ MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
 
+# --- views ----------------------------------------------------------------------------------
+
+VIEWS_SHORTER_SIDE_PIXELS: Final = 512
+"""A picture is made smaller by a whole factor before borders are looked for, while its shorter
+side keeps this many pixels: eight to a cell of PDQ's plane, and a cut is still found to 0.2 %."""
+
+REFINE_RADIUS_BITS: Final = 47
+"""Radius at which the profile "refine" looks for candidates: the last one that is cheap to search
+(docs/index.md: 16 chunks, two flips each)."""
+
+REFINE_MAX_CANDIDATES: Final = 64
+"""Most candidates of an item and a set that a crop box is fitted to, nearest first. One takes about
+half a millisecond; photographs have none, or one. A flat picture could have thousands, and would
+cost minutes."""
+
 # --- video and animations -------------------------------------------------------------------
 
 MAX_VIDEO_PIXELS: Final = 8192 * 4320

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from matchers import limits
-
 I64 = npt.NDArray[np.int64]
 
 
@@ -94,24 +92,3 @@ def covered(
             )
         )
     return sorted(results, key=lambda one: (-one.share_percent, one.distance_bits, one.video))
-
-
-def spans_seconds(frames: npt.NDArray[np.float32], rows: I64) -> tuple[tuple[float, float], ...]:
-    """When some of an item's frames are shown, as (first, last) second of each showing.
-
-    Args:
-        frames: float32 [f, 2], first and last second of every frame; NaN for a still.
-        rows: those that count.
-
-    Returns:
-        Showings with no more than `limits.SPAN_GAP_SECONDS` between them are one.
-    """
-    shown = frames[np.unique(rows)].astype(np.float64)
-    shown = shown[~np.isnan(shown[:, 0])]
-    spans: list[tuple[float, float]] = []
-    for start, end in shown[np.argsort(shown[:, 0], kind="stable")].tolist():
-        if spans and start - spans[-1][1] <= limits.SPAN_GAP_SECONDS:
-            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
-        else:
-            spans.append((start, end))
-    return tuple(spans)

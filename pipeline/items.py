@@ -126,8 +126,9 @@ class Tally:
         if out != self.counted:
             raise AccountingError(
                 f"{where}: {self.rows} items in, {self.inner} inside them, but clear "
-                f"{self.clear} + candidate {self.candidate} + skipped {self.skipped_total} + failed {self.failed_total} = "
-                f"{out}. This is a defect of Sluis: keep the run folder and report it"
+                f"{self.clear} + candidate {self.candidate} + skipped {self.skipped_total} + "
+                f"failed {self.failed_total} = {out}. This is a defect of Sluis: keep the "
+                "run folder and report it"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Tally:
         """What `to_json` gave."""
         return cls(
             rows=values["rows"],
-            inner=values["inner"],
+            inner=values.get("inner", 0),  # reports of runs that knew no containers have none
             clear=values["clear"],
             candidate=values["candidate"],
             skipped=Counter(values["skipped"]),

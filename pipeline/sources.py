@@ -41,10 +41,10 @@ _TYPES: Final = mimetypes.MimeTypes(filenames=()).types_map[True] | {
 }  # fmt: skip
 """Suffix -> media type; not the machine's own table, so that the answer is the same anywhere."""
 
-_CONTAINERS: Final = frozenset(
-    ".zip .cbz .tar .tgz .txz .tbz2 .gz .bz2 .xz .zst .7z .pdf "
-    ".docx .xlsx .pptx .odt .ods .odp .epub".split()
-)
+_CONTAINERS: Final = {
+    ".zip", ".cbz", ".tar", ".tgz", ".txz", ".tbz2", ".gz", ".bz2", ".xz", ".zst", ".7z", ".pdf",
+    ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub",
+}  # fmt: skip
 """Suffixes of files that may hold visual content inside."""
 
 

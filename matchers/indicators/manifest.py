@@ -146,6 +146,11 @@ class Manifest:
                 f"is one of {', '.join(PROFILES)} for pdq and vpdq, else plain",
             ),
             (
+                self.profile != "refine" or not is_video,
+                "profile",
+                "is not for vpdq: near matches of frames add up to nothing",
+            ),
+            (
                 self.kind != "new" or 2 * self.radius_bits <= limits.MAX_RADIUS_BITS,
                 "radius_bits",
                 f"is at most {limits.MAX_RADIUS_BITS // 2} for a set of kind new (clusters)",

@@ -66,6 +66,7 @@ def uploads(folder: Path) -> Path:
 
 EXPECTED = {
     "rows": 14,
+    "inner": 0,
     "clear": 5,
     "candidate": 3,
     "skipped": {"media_out_of_scope": 1, "quality_too_low": 1},

@@ -151,7 +151,7 @@ def test_the_bound_decides_no_photograph():
     coefficients = hasher.coefficients_of_plane(exact_plane(smooth(375, 500)))
     ordered = np.sort(coefficients, axis=None)
     nearest = min(ordered[127] - ordered[126], ordered[128] - ordered[127])
-    bound = pdq_bounds.coefficient_bound(375, 500, hasher._BASIS)
+    bound = pdq_bounds.coefficient_bound(375, 500, hasher.DCT_BASIS)
     assert bound.min() > 1 > nearest
 
 

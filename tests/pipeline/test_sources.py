@@ -124,7 +124,7 @@ def test_a_directory_is_listed_in_order_of_the_paths(tmp_path, run):
         ("a.mkv", "video"),
         ("a.webm", "video"),
         ("a.txt", "other"),
-        ("a.pdf", "other"),
+        ("a.pdf", "container"),
         ("a.mp3", "other"),
         ("a.html", "other"),
         ("a", None),
