@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from matchers import limits, pdq
+from matchers import images, limits, pdq
 from matchers.errors import DecodeError
-from matchers.grey import grey_as_stored
+from matchers.grey import StoredGrey, grey_as_stored
 from matchers.pdq.luma import Glance
 from matchers.pictures import RENDERINGS, Picture, Rendering
 from matchers.views import Profile, ViewCodes, view_codes, view_codes_of_grey
@@ -103,12 +103,25 @@ def of_image(
     if mode == "fast":
         try:
             with grey_as_stored(blob) as grey:
-                seen = None if grey is None else view_codes_of_grey(grey, profile)
+                seen = _of_grey(grey, profile)
         except DecodeError as error:
             return None, error.reason
-        if seen is not None:
-            return _joined([_Entry(seen, "as_shown", np.nan, np.nan)]), None
+        if seen:
+            return _joined(seen), None
     return of_pictures(shown, profile)
+
+
+def _of_grey(grey: StoredGrey | None, profile: Profile) -> list[_Entry]:
+    """Both ways to look at a JPEG that asks to be turned; nothing where fast will not do."""
+    if grey is None:
+        return []
+    ways: list[tuple[StoredGrey, Rendering]] = [(grey, "as_shown")]
+    if any(grey.turn):
+        ways.append((replace(grey, turn=images.TURNS[1]), "as_stored"))
+    seen = [(view_codes_of_grey(one, profile), rendering) for one, rendering in ways]
+    return (
+        [_Entry(codes, way, np.nan, np.nan) for codes, way in seen if codes] if seen[0][0] else []
+    )
 
 
 @dataclass

@@ -9,6 +9,10 @@ from typing import Final
 MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
+MAX_LARGE_BYTES: Final = 1024 * 1024 * 1024
+"""Largest video or container read; as much may be held by all threads of a process together. An
+hour of film at 2 Mbit/s is 900 MB."""
+
 MAX_PIXELS: Final = 150_000_000
 """Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
 any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
@@ -56,6 +60,9 @@ pieces of a comment one by one (4 MiB took 55 s)."""
 MAX_GIF_PIECES: Final = 10_000
 """Most blocks those bytes are in. An encoder fills them with 255 bytes each; XMP is written bare,
 so that its letters are taken for lengths, from 32 up."""
+
+MAX_ICON_PICTURES: Final = 256
+"""Most pictures in an icon file. Programs keep a dozen (16 to 256 pixels, in 4, 8 and 32 bits)."""
 
 MAX_URL_BYTES: Final = 8_192
 """Longest URL canonicalised. RFC 9110 section 4.1 asks for at least 8000 octets."""

@@ -17,19 +17,23 @@ _DECODABLE: Final = (
     (0, b"GIF8"),
     (0, b"II*\0"),  # TIFF, and cameras' raw files
     (0, b"MM\0*"),
+    (0, b"II+\0"),  # BigTIFF
+    (0, b"MM\0+"),
     (0, b"BM"),
-    (4, b"ftypavi"),  # AVIF
+    (0, b"\0\0\1\0"),  # ICO
 )
 _IMAGE: Final = (
     *_DECODABLE,
-    (4, b"ftyphei"),  # HEIC: not decoded yet, but exact lists hold it
-    (4, b"ftypmif1"),
-    (4, b"ftypmsf1"),
-    (0, b"\xff\x0a"),  # JPEG XL
+    (0, b"\xff\x0a"),  # JPEG XL: not decoded, but exact lists hold it
     (4, b"JXL "),
     (4, b"jP  "),  # JPEG 2000
-    (0, b"\0\0\1\0"),  # ICO
 )
+_HEIC_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+)
+"""Pictures and sequences of pictures coded as HEVC (ISO/IEC 23008-12, annex B.4)."""
+_AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
+_ANY_HEIF_BRANDS: Final = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})  # whatever the coding
 _VIDEO: Final = (
     (4, b"ftyp"),  # MP4, MOV, 3GP: after the images that share the container
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
@@ -46,13 +50,35 @@ _TRANSPORT_STREAM_BYTES: Final = 188  # of an MPEG transport stream's packets, e
 
 def is_decodable(blob: bytes) -> bool:
     """Whether `blob` claims to be of a still format that `images` opens."""
-    return any(blob.startswith(magic, place) for place, magic in _DECODABLE)
+    return _is_heif(blob) or any(blob.startswith(magic, place) for place, magic in _DECODABLE)
+
+
+def is_heic(blob: bytes) -> bool:
+    """Whether `blob` claims to be a HEIF file that is not AVIF."""
+    first, brands = _brands(blob)
+    if first in _AVIF_BRANDS or not _is_heif(blob):
+        return False
+    return first in _HEIC_BRANDS or not brands & _AVIF_BRANDS
+
+
+def _is_heif(blob: bytes) -> bool:
+    """Whether its own brand is one of pictures: a video may name those among the others."""
+    return _brands(blob)[0] in _HEIC_BRANDS | _AVIF_BRANDS | _ANY_HEIF_BRANDS
+
+
+def _brands(blob: bytes) -> tuple[bytes, frozenset[bytes]]:
+    """The first and all brands of an ISO media file (ISO/IEC 14496-12, 4.3); else none."""
+    if blob[4:8] != b"ftyp":
+        return b"", frozenset()
+    end = min(len(blob), _HEAD_BYTES, int.from_bytes(blob[:4], "big"))
+    others = (blob[place : place + 4] for place in range(16, end - 3, 4))
+    return blob[8:12], frozenset({blob[8:12], *others})
 
 
 def claimed(blob: bytes | memoryview) -> Literal["image", "video", "container"] | None:
     """The medium that `blob` (or its first kilobyte) claims to be."""
     head = bytes(blob[:_HEAD_BYTES])
-    if any(head.startswith(magic, place) for place, magic in _IMAGE):
+    if _is_heif(head) or any(head.startswith(magic, place) for place, magic in _IMAGE):
         return "image"
     if any(head.startswith(magic, place) for place, magic in _VIDEO):
         return "video"

@@ -15,7 +15,7 @@ from typing import Final
 
 from PIL import Image, _avif
 
-from matchers import limits
+from matchers import heif, limits, media
 from matchers.errors import DecodeError
 
 _EXIF: Final = b"Exif\0\0"
@@ -51,7 +51,10 @@ def check_before_opening(blob: bytes) -> None:
         _check_gif(blob)
     elif blob.startswith(b"\x89PNG"):
         _check_png(blob)
-    elif blob.startswith((b"ftypavif", b"ftypavis", b"ftypmif1", b"ftypmsf1"), 4):
+    elif media.is_heic(blob):
+        if heif.promised_bytes(blob) > len(blob):
+            raise DecodeError("too_much_metadata")
+    elif blob.startswith(b"ftyp", 4):
         # Pillow reads the EXIF while it opens. libavif alone knows where in the file it stands.
         check_exif(_avif.AvifDecoder(blob, "auto", 1).get_info()[4])
 

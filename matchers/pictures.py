@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,7 @@ from matchers import images
 from matchers.media import Visual
 from matchers.pdq.luma import Glance
 
-Rendering = Literal["as_shown", "as_stored", "on_black"]
-"""as_shown: as a person sees it, transparency on white. as_stored: before the turn that EXIF asks
-for. on_black: transparency on black."""
+Rendering = images.Rendering
 
 RENDERINGS: Final[tuple[Rendering, ...]] = get_args(Rendering)
 
@@ -54,5 +52,6 @@ def pictures(blob: bytes | memoryview, medium: Visual) -> Iterator[Picture]:
 
         yield from video.frames(blob)
         return
-    with images.decoded(bytes(blob)) as pixels:
-        yield Picture(pixels)
+    from matchers import animation  # it makes `Picture`s too
+
+    yield from animation.pictures(bytes(blob))

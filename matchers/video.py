@@ -358,11 +358,11 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
-    """The frames that `sampling` picks, and the last one, which ends the showing before it."""
+    """The frames that `sampling` picks, and the last once more, which ends its showing."""
     sampler = Sampler()
     hasher: LumaHasher | None = None
     made_for: object = None
-    unseen: tuple[Luma, Glance] | None = None
+    last: tuple[Luma, Glance] | None = None
     damage: str | None = None
     before = 0.0
     try:
@@ -372,8 +372,7 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
                 hasher = LumaHasher(frame.pixels.shape, frame.turn)
             glance = hasher.glance(frame.pixels, limited_range=frame.limited_range)
             look = sampler.look(glance, frame.time_seconds - before)
-            before = frame.time_seconds
-            unseen = (frame, glance) if look is Look.SAME else None
+            last, before = (frame, glance), frame.time_seconds
             if look is Look.MOVING:
                 yield _picture(frame, glance)
             elif look is Look.KEY:
@@ -382,8 +381,8 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
                     yield Picture(_full_range(frame), "as_stored", frame.time_seconds)
     except DecodeError as error:
         damage = error.reason
-    if unseen is not None:
-        yield _picture(*unseen)
+    if last is not None:
+        yield _picture(*last)
     if damage:
         raise DecodeError(damage)
 

@@ -23,6 +23,7 @@ from support.settings import SEEDED
 
 from matchers import images, limits, pdq
 from matchers.errors import DecodeError
+from matchers.room import Budget, Spare
 
 DOCUMENTED_REASONS = frozenset(
     {
@@ -770,7 +771,7 @@ class ImpatientCondition(threading.Condition):
 @pytest.fixture
 def room_for_two(monkeypatch) -> None:
     """A budget of two pictures of 60 x 80, which tells when a third would have to wait."""
-    budget = images._Budget(2 * 60 * 80)
+    budget = Budget(2 * 60 * 80)
     budget._returned = NoWaiting()
     monkeypatch.setattr(images, "_budget", budget)
 
@@ -816,7 +817,7 @@ def test_the_largest_picture_fits_the_budget():
 
 def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     """Eight threads with room for one picture at a time each decode theirs, one by one."""
-    budget = images._Budget(60 * 80)
+    budget = Budget(60 * 80)
     budget._returned = ImpatientCondition()
     monkeypatch.setattr(images, "_budget", budget)
     inside: list[int] = []
@@ -837,7 +838,7 @@ def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
 
 def test_a_large_picture_is_not_passed_by():
     """Who came first is served first: small pictures that fit wait behind one that does not."""
-    budget = images._Budget(100)
+    budget = Budget(100)
     budget._returned = ImpatientCondition()
     served: list[str] = []
 
@@ -881,7 +882,7 @@ def test_a_forked_child_has_the_whole_budget():
         large.close()
         with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
             full = images._budget._left == 0
-        with images._spare.lend(images._Spare.LEAST_BYTES):
+        with images._spare.lend(Spare.LEAST_BYTES):
             pass
         return full and images.decode(WHOLE["jpeg"]).shape == (60, 80, 3)
 
@@ -942,7 +943,7 @@ def test_a_decoded_picture_is_its_callers_own():
 
 def test_memory_is_lent_to_one_block_at_a_time_and_again_afterwards():
     """Nested blocks have their own pixels; a later one has the memory of an earlier one."""
-    spare = images._Spare(64 * 1024 * 1024)
+    spare = Spare(64 * 1024 * 1024)
     size = spare.LEAST_BYTES
     with spare.lend(size) as outer, spare.lend(size) as inner:
         assert not np.shares_memory(outer, inner)
@@ -956,7 +957,7 @@ def test_memory_is_lent_to_one_block_at_a_time_and_again_afterwards():
 
 def test_kept_memory_is_bounded():
     """No more than the limit is kept, whatever was lent at once."""
-    spare = images._Spare(3 * images._Spare.LEAST_BYTES)
+    spare = Spare(3 * Spare.LEAST_BYTES)
     with contextlib.ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(spare.lend(spare.LEAST_BYTES))
