@@ -143,7 +143,7 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
         image = _open(blob)
     with image:
         with decode_errors("corrupt"):
-            _check_header(image)
+            check_header(image)
             if image.format in JPEG and len(jpeg.scan_starts(blob)) > limits.MAX_JPEG_SCANS:
                 raise DecodeError("too_many_scans")
             _scale_transparent(image)
@@ -188,7 +188,12 @@ def turned(pixels: Pixels, turn: Turn) -> Pixels:
     return np.ascontiguousarray(shown.swapaxes(0, 1) if exchanged else shown)
 
 
-def _check_header(image: Image.Image) -> None:
+def check_header(image: Image.Image) -> None:
+    """Refuse a picture by its size, before it is loaded.
+
+    Raises:
+        DecodeError: reason `too_many_pixels`.
+    """
     sizes = [image.size]
     if isinstance(image, HeifImage):
         sizes += image.coded_sizes  # what is shown may be cut from more

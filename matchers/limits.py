@@ -174,3 +174,70 @@ REFINE_MAX_CANDIDATES: Final = 64
 """Most candidates of an item and a set that a crop box is fitted to, nearest first. One takes about
 half a millisecond; photographs have none, or one. A flat picture could have thousands, and would
 cost minutes."""
+
+# --- video and animations -------------------------------------------------------------------
+
+MAX_VIDEO_PIXELS: Final = 8192 * 4320
+"""Largest width * height of a video frame: H.264 and HEVC level 6.2 allow 35,651,584 luma samples
+(ITU-T H.265 table A.8), an 8K picture. Checked on the header, and again by the decoder."""
+
+MAX_VIDEO_SECONDS: Final = 4 * 3600
+"""Longest video looked at. Longer ones are seen so far, and fail with `too_long`."""
+
+MAX_VIDEO_FRAMES: Final = 1_000_000
+"""Most frames (and packets) of a video: four hours at 60 a second are 864,000."""
+
+MAX_VIDEO_TRACKS: Final = 8
+"""Most video tracks of a file; cameras with several lenses write two to six."""
+
+MAX_STREAMS: Final = 100
+"""Most streams of any kind: a film with dubs and subtitles in every EU language has about 60."""
+
+MAX_ANIMATION_FRAMES: Final = 10_000
+"""Most frames of an animated picture: five minutes at 30 a second."""
+
+MAX_ANIMATION_PIXELS: Final = 4_000_000_000
+"""Most pixels of all its frames together, each frame at the animation's full size: Pillow lays
+about 100 million a second, so this bounds it to 40 s."""
+
+STEADY_SECONDS: Final = 0.5
+"""All views of a moving scene are looked at this often, so that a picture shown for
+`STEADY_SECONDS` and a frame more is seen in every view even if nothing else picks it."""
+
+NEAR_EQUAL_BITS: Final = 6
+"""Frames this near the last one kept are the same picture: two decoders of one and the same frame
+of the reference's sample clips are up to 6 bits apart (docs/video.md)."""
+
+CUT_BITS: Final = 64
+"""A frame further than this from the one before is another scene. Unrelated photographs start near
+86 bits, and a hand-held camera moves 25 to 53 bits a frame (docs/video.md)."""
+
+LEAST_CHANGE: Final = 1.0
+"""Mean difference, of 255, that two frames of low quality must have to be told apart: the code of
+a nearly flat frame is the coder's noise."""
+
+CUTS_AT_ONCE: Final = 100
+CUTS_PER_SECOND: Final = 4
+"""All views are looked at after that many cuts in a row, and after that many a second in the long
+run; further ones count as motion. Edited video has less than one a second."""
+
+MOVING_AT_ONCE: Final = 3_000
+MOVING_PER_SECOND: Final = 15
+"""So many frames of moving scenes are kept at once, and each second in the long run: every frame of
+a clip of some minutes, every second one of a long film that never rests. At 350 bytes a frame an
+hour is 20 MB; of frames between two kept ones, 88 % are within 31 bits (docs/video.md)."""
+
+FRAME_LASTS_SECONDS: Final = 1 / 240
+"""A frame counts for at least this long where allowances are reckoned, whatever its time says:
+phones film slow motion at 240 a second."""
+
+VPDQ_MIN_SHARE_PERCENT: Final = 80
+"""Default share of an indicator's frames that must be found: the reference's own example asks for
+80 % of the reference video and 0 % of the query (ThreatExchange vpdq/README.md)."""
+
+MAX_VPDQ_FRAMES: Final = 100_000
+"""Most frames of one video indicator: an hour at 30 a second that never stands still."""
+
+SPAN_GAP_SECONDS: Final = 1.0
+"""Showings closer together are told as one: among the frames of a moving scene some are always
+further away than the radius."""
