@@ -10,8 +10,11 @@ MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
 MAX_LARGE_BYTES: Final = 1024 * 1024 * 1024
-"""Largest video or container read; as much may be held by all threads of a process together. An
-hour of film at 2 Mbit/s is 900 MB."""
+"""Largest video or container read. An hour of film at 2 Mbit/s is 900 MB."""
+
+MAX_LARGE_BYTES_AT_ONCE: Final = MAX_LARGE_BYTES
+"""Bytes of items beyond `MAX_ENCODED_BYTES` that all threads of a process hold together. Whoever
+would read one more waits; smaller items do not wait for them."""
 
 MAX_PIXELS: Final = 150_000_000
 """Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
