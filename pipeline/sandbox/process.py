@@ -68,7 +68,7 @@ class Child:
             try:
                 self.confinement = self._wait_until_ready()
             except (channel.Malformed, OSError, ValueError) as error:
-                self.end()
+                self.end(patience_seconds=1)  # its own status says more than ours
                 raise SandboxRefused(_why_not(error, self._process, last_words)) from None
 
     def examine(self, content: Sealed, wanted: Wanted) -> tuple[Part, ...]:
@@ -99,10 +99,12 @@ class Child:
         self.end()
         raise DecodeError(reason)
 
-    def end(self) -> None:
-        """End the child, whatever it does."""
+    def end(self, patience_seconds: float = 0) -> None:
+        """End the child, whatever it does, unless it ends by itself within `patience_seconds`."""
         self.is_running = False
         self._channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(patience_seconds)
         self._process.kill()
         self._process.wait()
 
@@ -115,9 +117,8 @@ class Child:
 
     def _cause_of_death(self) -> str:
         """Why a child whose channel is closed has ended."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1)  # the channel closes a little before the process ends
-        status = self._process.poll()
+        self.end(patience_seconds=1)  # the channel closes a little before the process ends
+        status = self._process.returncode
         if status == -signal.SIGXCPU:
             return "timed_out"
         if status == -signal.SIGKILL:
