@@ -68,7 +68,9 @@ class Child:
             try:
                 self.confinement = self._wait_until_ready()
             except (channel.Malformed, OSError, ValueError) as error:
-                self.end(patience_seconds=1)  # its own status says more than ours
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=1)  # its own status says more than ours
+                self.end()
                 raise SandboxRefused(_why_not(error, self._process, last_words)) from None
 
     def examine(self, content: Sealed, wanted: Wanted) -> tuple[Part, ...]:
@@ -99,12 +101,10 @@ class Child:
         self.end()
         raise DecodeError(reason)
 
-    def end(self, patience_seconds: float = 0) -> None:
-        """End the child, whatever it does, unless it ends by itself within `patience_seconds`."""
+    def end(self) -> None:
+        """End the child, whatever it does."""
         self.is_running = False
         self._channel.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(patience_seconds)
         self._process.kill()
         self._process.wait()
 
@@ -117,8 +117,9 @@ class Child:
 
     def _cause_of_death(self) -> str:
         """Why a child whose channel is closed has ended."""
-        self.end(patience_seconds=1)  # the channel closes a little before the process ends
-        status = self._process.returncode
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=1)  # the channel closes a little before the process ends
+        status = self._process.poll()
         if status == -signal.SIGXCPU:
             return "timed_out"
         if status == -signal.SIGKILL:

@@ -88,22 +88,25 @@ def _animations() -> Iterator[bytes]:
 
 
 def _videos() -> Iterator[bytes]:
-    """Luma of limited and of full range, and what is no plain luma."""
+    """Luma of limited and of full range, grey, and what is no plain luma; rows padded or not."""
     for codec, container, pixel_format in (
         ("mpeg4", "mp4", "yuv420p"),
         ("mjpeg", "avi", "yuvj420p"),
+        ("rawvideo", "avi", "gray"),
         ("ffv1", "matroska", "bgr0"),
     ):
-        file = io.BytesIO()
-        with av.open(file, "w", format=container) as out:
-            stream = out.add_stream(codec, rate=10)
-            stream.height, stream.width, stream.pix_fmt = _SIDE, _SIDE + 8, pixel_format
-            stream.codec_context.thread_count = 1
-            for number in range(_FRAMES):
-                frame = av.VideoFrame.from_image(_noise(number // 2).convert("RGB"))
-                out.mux(stream.encode(frame.reformat(format=pixel_format)))
-            out.mux(stream.encode(None))
-        yield file.getvalue()
+        for width in (_SIDE + 8, 128):
+            file = io.BytesIO()
+            with av.open(file, "w", format=container) as out:
+                stream = out.add_stream(codec, rate=10)
+                stream.height, stream.width, stream.pix_fmt = _SIDE, width, pixel_format
+                stream.codec_context.thread_count = 1
+                for number in range(_FRAMES):
+                    shown = _noise(number // 2).convert("RGB").resize((width, _SIDE))
+                    frame = av.VideoFrame.from_image(shown)
+                    out.mux(stream.encode(frame.reformat(format=pixel_format)))
+                out.mux(stream.encode(None))
+            yield file.getvalue()
 
 
 def _containers(picture: bytes) -> Iterator[bytes]:

@@ -49,7 +49,11 @@ def _videos() -> dict[str, bytes]:
         ("libx264", "matroska", {"tracks": 2}),
         ("libx264", "mpegts", {}),
         ("libx264", "flv", {}),
-        ("libx265", "mp4", {"codec_options": {"x265-params": "pools=none:frame-threads=1:log-level=none"}}),
+        (
+            "libx265",
+            "mp4",
+            {"codec_options": {"x265-params": "pools=none:frame-threads=1:log-level=none"}},
+        ),
         ("libx264", "matroska", {"pixel_format": "yuv420p10le"}),
         ("libvpx", "webm", {}),
         ("libvpx-vp9", "webm", {}),
