@@ -107,35 +107,37 @@ CAPTIONED = {"share": 0.55, "gap": 0.02, "deepest": 0.60, "clear_lines": 4}
 def boxes(grey: np.ndarray) -> list[tuple[int, tuple[int, int, int, int]]]:
     """(kind, (top, bottom, left, right)) of every cut, kinds as numbered in the kernel."""
     height, width = grey.shape
+    whole = (0, height, 0, width)
     found: list[tuple[int, tuple[int, int, int, int]]] = []
 
     def note(kind: int, box: tuple[int, int, int, int]) -> None:
         tall, wide = box[1] - box[0], box[3] - box[2]
         is_picture = min(tall, wide) >= 64 and 5 * tall >= height and 5 * wide >= width
-        is_new = all(sum(abs(np.subtract(box, other))) >= 3 for _, other in found)
+        is_new = all(np.abs(np.subtract(box, other)).sum() >= 3 for _, other in found)
+        is_new = is_new and box != whole
         if is_picture and is_new:
             found.append((kind, box))
 
     if min(height, width) < 64:
         return found
+
+    def inner(down: int, across: int) -> tuple[int, int, int, int]:
+        return down, height - down, across, width - across
+
     for kind, tolerance in ((0, 4), (3, 14)):
         box = _without_bars(grey, tolerance, PLAIN)
         if box is not None and _is_stepped(grey, box, 0.15):
             note(kind, box)
             down, across = min(box[0], height - box[1]), min(box[2], width - box[3])
-            least = min(down, across)
-            if down or across:
-                note(kind + 1, (down, height - down, across, width - across))
-            if least:
-                note(kind + 2, (least, height - least, least, width - least))
+            note(kind + 1, inner(down, across))
+            note(kind + 2, inner(min(down, across), min(down, across)))
     for kind, tolerance in ((6, 4), (7, 10)):
         box = _without_bars(grey, tolerance, CAPTIONED)
         if box is not None and _is_stepped(grey, box, 0.60):
             note(kind, box)
     levels = grey.astype(int)
     across, down = _fill(levels.T), _fill(levels)
-    if across or down:
-        note(8, (down, height - down, across, width - across))
+    note(8, inner(down, across))
     return found
 
 
