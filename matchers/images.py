@@ -143,7 +143,7 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
         image = _open(blob)
     with image:
         with decode_errors("corrupt"):
-            _check_header(image)
+            check_header(image)
             if image.format in JPEG and len(jpeg.scan_starts(blob)) > limits.MAX_JPEG_SCANS:
                 raise DecodeError("too_many_scans")
             _scale_transparent(image)
@@ -161,7 +161,8 @@ def _open(blob: bytes) -> Image.Image:
 
 def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
     """Hold the image's pixels against `limits.MAX_PIXELS_AT_ONCE`; waits until they are free."""
-    return _budget.hold(image.width * image.height)
+    sizes = [image.size, *(image.coded_sizes if isinstance(image, HeifImage) else ())]
+    return _budget.hold(max(width * height for width, height in sizes))
 
 
 def orientation(image: Image.Image) -> int:
@@ -187,8 +188,15 @@ def turned(pixels: Pixels, turn: Turn) -> Pixels:
     return np.ascontiguousarray(shown.swapaxes(0, 1) if exchanged else shown)
 
 
-def _check_header(image: Image.Image) -> None:
+def check_header(image: Image.Image) -> None:
+    """Refuse a picture by its size, before it is loaded.
+
+    Raises:
+        DecodeError: reason `too_many_pixels`.
+    """
     sizes = [image.size]
+    if isinstance(image, HeifImage):
+        sizes += image.coded_sizes  # what is shown may be cut from more
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # libtiff decodes whole tiles, and a small picture may claim huge ones.
         tile = [image.tag_v2.get(tag, 1) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH)]

@@ -1,7 +1,8 @@
 """Fingerprints of a batch against one perceptual set: which indicators each part resembles.
 
 A set of profile `refine` is asked at a wider radius, and what lies beyond its own counts only if
-fitting the crop box brings it within (`views.near_matches`): a near match, never a match.
+fitting the crop box brings it within (`views.near_matches`): a near match, never a match. A set of
+videos is asked about frames, and answers with the videos of which enough is found (`vpdq`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from matchers import limits, views
+from matchers import limits, views, vpdq
 from matchers.fingerprints import Fingerprints
 from matchers.hamming import HammingIndex, Matches
 from matchers.indicators import IndicatorSet
@@ -29,8 +30,9 @@ class Found:
         indicator: row in the set.
         row: which of the part's codes is the nearest.
         distance_bits: Hamming distance of that code; after the fit, for a near match.
-        method: `pdq`, or `pdq_refined` for a near match.
+        method: `pdq`, `vpdq`, or `pdq_refined` for a near match.
         spans_seconds: first and last second of each showing, in an animation or video.
+        share_percent: of the frames of a video indicator that were found; None for a picture.
     """
 
     place: int
@@ -39,6 +41,7 @@ class Found:
     distance_bits: int
     method: str
     spans_seconds: tuple[tuple[float, float], ...] = ()
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,9 @@ def look_up(
         if shown is None:
             continue
         within = mine[matches.distance[mine] <= manifest.radius_bits]
-        if len(within):
+        if indicators.videos is not None:
+            found += _covered(place, shown, matches, within, queries, indicators)
+        elif len(within):
             found += _nearest(place, shown, matches, within, queries)
         elif fits:
             found += _near(place, shown, matches, mine, queries, index, manifest.radius_bits)
@@ -130,6 +135,41 @@ def _nearest(
         row = int(queries.row[matches.query[pair]])
         found.append(Found(place, indicator, row, least, "pdq", shown.spans_seconds(rows)))
     return found
+
+
+def _covered(
+    place: int,
+    shown: Fingerprints,
+    matches: Matches,
+    pairs: I64,
+    queries: _Queries,
+    indicators: IndicatorSet,
+) -> list[Found]:
+    """The best covered videos; several, where they are equally well covered and near."""
+    videos = indicators.videos
+    if videos is None:
+        return []
+    found = vpdq.covered(
+        videos,
+        queries.row[matches.query[pairs]],
+        matches.indicator[pairs],
+        matches.distance[pairs],
+        indicators.manifest.min_share_percent,
+    )
+    return [
+        Found(
+            place,
+            int(videos.first_row[one.video]),
+            one.query,
+            one.distance_bits,
+            "vpdq",
+            shown.spans_seconds(one.queries),
+            one.share_percent,
+        )
+        for one in found
+        if (one.share_percent, one.distance_bits)
+        == (found[0].share_percent, found[0].distance_bits)
+    ]
 
 
 def _near(

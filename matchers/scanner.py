@@ -41,6 +41,7 @@ class Hit:
         content: SHA-256 of the part's bytes, or of its canonical URL: what makes two hits distinct.
         view: which view of the picture matched, in words; empty for exact methods.
         spans_seconds: first and last second of each showing; empty for stills and exact methods.
+        share_percent: of the frames of a video indicator that were found; None for others.
     """
 
     set_number: int
@@ -51,6 +52,7 @@ class Hit:
     content: bytes
     view: str = ""
     spans_seconds: tuple[tuple[float, float], ...] = ()
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ class Scanner:
             part.content,
             _view(shown, found.row),
             found.spans_seconds,
+            found.share_percent,
         )
 
     def _exact(self, part: Part) -> Hit | None:

@@ -426,6 +426,7 @@ def _seal(
             for start, end in hit.spans_seconds[:_MOST_SPANS]
         ],
         spans_total=len(hit.spans_seconds),
+        share_percent=hit.share_percent or 0,
     )
     sealed = resources.keys.seal(sealable, payload.SerializeToString())
     return candidates.to_message(

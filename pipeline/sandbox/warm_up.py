@@ -49,10 +49,17 @@ def _files() -> list[bytes]:
         for file_format in ("JPEG", "PNG")
         for orientation in range(1, 9)
     ]
-    files += [_stored(shown, name) for name in ("PNG", "WEBP", "TIFF", "AVIF")]
+    files += [_stored(shown, name) for name in ("PNG", "WEBP", "TIFF", "AVIF", "ICO")]
     files += [_stored(rgb.quantize(8), name) for name in ("PNG", "GIF", "BMP")]
+    files += [_heic(picture) for picture in (shown, rgb, grey)]
     files += [_stored(rgb.convert("CMYK"), "JPEG"), _stored(grey.convert("I;16"), "TIFF")]
     return files + [blob[: len(blob) // 2] for blob in files[-9:]]  # damaged: their errors too
+
+
+def _heic(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(file)
+    return file.getvalue()
 
 
 def _stored(picture: Image.Image, file_format: str, orientation: int = 1) -> bytes:

@@ -183,7 +183,7 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
         size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
         arrays[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
-    counts = {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
+    counts: dict[str, Any] = {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
     found = Fingerprints(**arrays, **counts)
     _check(found)
     return found

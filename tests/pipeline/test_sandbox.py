@@ -84,11 +84,6 @@ def test_a_taken_over_decoder_is_refused(filtered: Sandbox, attempt: str):
     assert (told(filtered, "answer"), running(filtered)) == before
 
 
-def test_a_taken_over_decoder_starts_no_thread(filtered: Sandbox):
-    """One child is one thread: others would outlive the item they belong to."""
-    assert told(filtered, "start a thread") == "runtimeerror"
-
-
 @pytest.mark.parametrize("attempt", ["kill its parent", "open a socket", "start a program"])
 def test_what_only_an_intruder_does_ends_the_child(
     filtered: Sandbox, caplog: pytest.LogCaptureFixture, attempt: str

@@ -13,7 +13,6 @@ import mmap
 import os
 import re
 import sys
-import threading
 import time
 
 from matchers import examine
@@ -39,7 +38,6 @@ ATTEMPTS = {
     "list a folder": lambda: os.listdir("/"),
     "read its memory file": lambda: open("/proc/self/mem"),
     "fork": os.fork,
-    "start a thread": lambda: threading.Thread(target=print).start(),
     "make code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
     "kill its parent": lambda: os.kill(os.getppid(), 9),
     "open a socket": lambda: ctypes.CDLL(None).socket(2, 1, 0),
