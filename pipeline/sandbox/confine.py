@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from pipeline.sandbox import limits
@@ -135,8 +136,7 @@ def _in_use_bytes() -> tuple[int, int]:
     """Address space, and private writable memory, that this process has now."""
     if not IS_LINUX:
         return 0, 0
-    with open("/proc/self/statm") as file:
-        pages = [int(field) for field in file.read().split()]
+    pages = [int(field) for field in Path("/proc/self/statm").read_text().split()]
     return pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
 
 
@@ -157,7 +157,7 @@ def _end_with(parent: int) -> None:
 def _be_one_thread() -> None:
     """What follows binds this thread and those it starts: see that there is no other."""
     until = time.monotonic() + _THREADS_END_SECONDS
-    while len(os.listdir("/proc/self/task")) > 1:
+    while len(list(Path("/proc/self/task").iterdir())) > 1:
         if time.monotonic() > until:
             raise RuntimeError("a decoder keeps a thread of its own: it could not be confined")
         time.sleep(0.01)

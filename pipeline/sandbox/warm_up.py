@@ -17,6 +17,7 @@ from PIL import AvifImagePlugin, Image
 from matchers.examine import Wanted, examine
 from matchers.pdq import Mode
 from matchers.views import PROFILES
+from pipeline.sandbox.warm_up_containers import containers
 
 _SIDE: Final = 96
 _ORIENTATION: Final = 0x0112
@@ -33,6 +34,9 @@ def decoders() -> None:
             for mode in get_args(Mode):
                 wanted = Wanted(frozenset({"image", "video"}), _DIGESTS, profile, mode)
                 examine(memoryview(blob), wanted)
+    only_once = Wanted(frozenset({"image", "video"}), _DIGESTS)
+    for blob in containers(_stored(Image.new("RGB", (_SIDE, _SIDE)), "JPEG")):
+        examine(memoryview(blob), only_once)
 
 
 def _files() -> list[bytes]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tests.fuzz import mutate, mutations, seeds
 
 from matchers.examine import Wanted, examine
 from matchers.views import PROFILES
 from pipeline.sandbox import Sandbox, limits
+from tests.fuzz import mutate, mutations, seeds
 
 FILES = seeds.all_files()
 SPOILT = 3_000
