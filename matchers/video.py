@@ -54,7 +54,9 @@ _PLAIN_LUMA: Final = frozenset(
 _FULL_RANGE_LUMA: Final = frozenset(
     {"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "gray"}
 )
-_FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
+FULL_RANGE: Final = 2
+"""`color_range` of a frame whose black is 0 and white 255 (AVCOL_RANGE_JPEG)."""
+
 _ENCRYPTED_TAG: Final = "drmi"  # FairPlay; common encryption shows in the packets
 _EXPANDED: Final = (
     np.clip(np.rint((np.arange(256) - BLACK) * (255 / (WHITE - BLACK))), 0, 255)
@@ -332,7 +334,7 @@ def _luma(frame: VideoFrame, turn: tuple[bool, bool, bool], second: float) -> Lu
     if min(frame.width, frame.height) < limits.PDQ_MIN_SIDE_PIXELS:
         raise DecodeError("too_few_pixels")
     name = frame.format.name
-    full = name in _FULL_RANGE_LUMA or frame.color_range == _FULL_RANGE
+    full = name in _FULL_RANGE_LUMA or frame.color_range == FULL_RANGE
     if name not in _PLAIN_LUMA and name not in _FULL_RANGE_LUMA:
         frame, full = frame.reformat(format="gray"), True
     plane = frame.planes[0]
