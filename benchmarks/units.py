@@ -11,16 +11,9 @@ from benchmarks import corpora
 from benchmarks.scales import Scale
 
 PARTS: Final = (
-    "corpus",
-    "lookup",
-    "growth",
-    "memory",
-    "hashing",
-    "video",
-    "sealing",
-    "storing",
+    "corpus", "lookup", "growth", "memory", "hashing", "views", "video", "sealing", "storing",
     "scan",
-)
+)  # fmt: skip
 
 Say = Callable[[str], None]
 Measured = dict[str, Any]
@@ -43,6 +36,7 @@ class Session:
             "growth": [("growth", self._growth)],
             "memory": self._at_every_size("memory", self._memory),
             "hashing": [("hashing", self._hashing)],
+            "views": [("views", self._views)],
             "video": [("video", self._video)],
             "sealing": [("sealing", self._sealing)],
             "storing": [("storing", self._storing)],
@@ -76,6 +70,11 @@ class Session:
         from benchmarks import hashing
 
         return hashing.measure(self.corpus.photos, self.scale, say)
+
+    def _views(self, say: Say) -> Measured:
+        from benchmarks import views
+
+        return views.measure(self.corpus.photos, self.scale, say)
 
     def _video(self, say: Say) -> Measured:
         from benchmarks import films

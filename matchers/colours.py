@@ -8,7 +8,7 @@ not applied: the reference does not, and lists hold what it gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 import numpy as np
@@ -21,7 +21,7 @@ Ground = Literal["white", "black"]
 
 _LEVELS: Final[dict[Ground, int]] = {"white": 255, "black": 0}
 _TIFF_PHOTOMETRIC: Final = 262
-_BAND_SAMPLES: Final = 1 << 18  # deep grey is scaled in bands of rows: floats take 8 bytes each
+_BAND_SAMPLES: Final = 1 << 18  # work is done in bands of rows, which stay in the cache
 
 
 def canonical(image: Image.Image) -> Pixels:
@@ -49,18 +49,30 @@ def on_grounds(image: Image.Image) -> Iterator[tuple[Ground, Pixels]]:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         yield from _deep_grey(image)
     elif image.has_transparency_data:
-        layer = image.convert("RGBA")
-        yield "white", _laid_on(layer, "white")
-        if layer.getchannel("A").getextrema() != (255, 255):
-            yield "black", _laid_on(layer, "black")
+        yield "white", _laid_on(image, "white")
+        if _is_see_through(image):
+            yield "black", _laid_on(image, "black")
+    elif image.mode == "L":
+        yield "white", np.asarray(image)
     else:
         yield "white", _opaque(image)
 
 
-def _laid_on(layer: Image.Image, ground: Ground) -> Pixels:
-    shown = Image.new("RGBA", layer.size, (*[_LEVELS[ground]] * 3, 255))
-    shown.alpha_composite(layer)
-    return np.asarray(shown.convert("RGB"))
+def _laid_on(image: Image.Image, ground: Ground) -> Pixels:
+    page = (*[_LEVELS[ground]] * 3, 255)
+
+    def shown(band: Image.Image) -> Image.Image:
+        on_page = Image.new("RGBA", band.size, page)
+        on_page.alpha_composite(band.convert("RGBA"))
+        return on_page.convert("RGB")
+
+    return _in_bands(image, shown)
+
+
+def _is_see_through(image: Image.Image) -> bool:
+    """Whether any pixel is: an alpha plane or a transparent colour may stand for nothing."""
+    alphas = (band.convert("RGBA").getchannel("A").getextrema() for band in _bands(image))
+    return any(alpha != (255, 255) for alpha in alphas)
 
 
 def _opaque(image: Image.Image) -> Pixels:
@@ -68,8 +80,24 @@ def _opaque(image: Image.Image) -> Pixels:
         lab_to_rgb = ImageCms.buildTransform(
             ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
         )
-        return np.asarray(ImageCms.applyTransform(image, lab_to_rgb))
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+        return _in_bands(image, lab_to_rgb.apply)
+    return _in_bands(image, lambda band: band.convert("RGB"))
+
+
+def _in_bands(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Pixels:
+    """Convert few rows at once: whole, a picture would be held three or four times over."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    top = 0
+    for band in _bands(image):
+        pixels[top : top + band.height] = np.asarray(to_rgb(band))
+        top += band.height
+    return pixels
+
+
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
+    rows = max(1, _BAND_SAMPLES // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(image.height, top + rows)))
 
 
 def _deep_grey(image: Image.Image) -> Iterator[tuple[Ground, Pixels]]:

@@ -21,7 +21,9 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _DIRECTORY: Final = struct.Struct(
     "<BBBBHHII"
 )  # width, height, colours, 0, planes, bits, size, place
-_BITMAP: Final = struct.Struct("<IiiHH")  # BITMAPINFOHEADER: size, width, 2 x height, planes, bits
+_BITMAP: Final = struct.Struct("<IiiHHIIiiII")
+"""BITMAPINFOHEADER: its size, width, twice the height, planes, bits, coding, ..., colours used."""
+_PLAIN: Final = 0  # BI_RGB, the only coding that icons have
 _DEEP_BITS: Final = 32
 _START: Final = 6 + _DIRECTORY.size
 """Where the picture of an icon with one picture begins."""
@@ -38,7 +40,7 @@ class IconImage(ImageFile.ImageFile):
             raise DecodeError("corrupt")
         self._icon: IcoImagePlugin.IcoFile | None = IcoImagePlugin.IcoFile(self.fp)
         self.fp.seek(_START)
-        _, width, doubled, _, _ = _BITMAP.unpack(self.fp.read(_BITMAP.size))
+        _, width, doubled, *_ = _BITMAP.unpack(self.fp.read(_BITMAP.size))
         self._size, self._mode = (width, abs(doubled) // 2), "RGBA"
         self.tile = []
 
@@ -74,8 +76,8 @@ def largest(blob: bytes) -> bytes:
         A PNG file, or an icon with this one picture.
 
     Raises:
-        DecodeError: reason `too_much_metadata`, or `corrupt` where no picture is whole enough to
-            have a size.
+        DecodeError: reason `too_much_metadata`, `unsupported_coding`, `truncated`, or `corrupt`
+            where no picture is whole enough to have a size.
     """
     count = int.from_bytes(blob[4:6], "little")
     if count > limits.MAX_ICON_PICTURES:
@@ -100,20 +102,32 @@ def _inside(blob: bytes, place: int) -> _Inside | None:
         return _Inside(data, width, height, _DEEP_BITS)
     if len(data) < _BITMAP.size:
         return None
-    _, width, doubled, _, bits = _BITMAP.unpack_from(data)
+    _, width, doubled, _, bits, *_ = _BITMAP.unpack_from(data)
     height = abs(doubled) // 2
     return _Inside(data, width, height, bits) if width > 0 and height > 0 else None
 
 
 def _icon_of(picture: _Inside) -> bytes:
-    """An icon with this picture only.
+    """An icon with this bitmap only, which ends where its mask does.
 
-    Deep colour has an alpha of its own; icons from before Windows XP leave it zero, and the mask
-    behind the pixels counts.
+    The directory may say that it ends elsewhere, and Pillow would look for the mask there. Deep
+    colour has an alpha of its own; icons from before Windows XP leave it zero, and the mask counts.
     """
-    head_bytes = int.from_bytes(picture.data[:4], "little")
-    pixels = picture.data[head_bytes : head_bytes + 4 * picture.width * picture.height]
-    has_alpha = picture.bits == _DEEP_BITS and any(pixels[3::4])
-    bits = _DEEP_BITS if has_alpha else min(picture.bits, _DEEP_BITS - 8)
-    entry = _DIRECTORY.pack(0, 0, 0, 0, 1, bits, len(picture.data), _START)
-    return MAGIC + b"\1\0" + entry + picture.data
+    head_bytes, *_, coding, _, _, _, colours, _ = _BITMAP.unpack_from(picture.data)
+    if coding != _PLAIN:
+        raise DecodeError("unsupported_coding")
+    if picture.bits <= 8:
+        head_bytes += 4 * (colours or 1 << picture.bits)
+    pixels_end = head_bytes + picture.height * _row_bytes(picture.width * picture.bits)
+    mask_end = pixels_end + picture.height * _row_bytes(picture.width)
+    has_alpha = picture.bits == _DEEP_BITS and any(picture.data[head_bytes + 3 : pixels_end : 4])
+    if len(picture.data) < (pixels_end if has_alpha else mask_end):
+        raise DecodeError("truncated")
+    data = picture.data[:mask_end]
+    bits = _DEEP_BITS if has_alpha else min(picture.bits, _DEEP_BITS - 1)
+    return MAGIC + b"\1\0" + _DIRECTORY.pack(0, 0, 0, 0, 1, bits, len(data), _START) + data
+
+
+def _row_bytes(bits: int) -> int:
+    """Rows are filled to whole words of 32 bits."""
+    return (bits + 31) // 32 * 4

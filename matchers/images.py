@@ -161,7 +161,8 @@ def _open(blob: bytes) -> Image.Image:
 
 def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
     """Hold the image's pixels against `limits.MAX_PIXELS_AT_ONCE`; waits until they are free."""
-    return _budget.hold(image.width * image.height)
+    sizes = [image.size, *(image.coded_sizes if isinstance(image, HeifImage) else ())]
+    return _budget.hold(max(width * height for width, height in sizes))
 
 
 def orientation(image: Image.Image) -> int:
@@ -194,6 +195,8 @@ def check_header(image: Image.Image) -> None:
         DecodeError: reason `too_many_pixels`.
     """
     sizes = [image.size]
+    if isinstance(image, HeifImage):
+        sizes += image.coded_sizes  # what is shown may be cut from more
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # libtiff decodes whole tiles, and a small picture may claim huge ones.
         tile = [image.tag_v2.get(tag, 1) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH)]

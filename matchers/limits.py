@@ -10,8 +10,11 @@ MAX_ENCODED_BYTES: Final = 64 * 1024 * 1024
 """Largest still image read. Phones write 2-25 MB; 64 MiB leaves room for uncompressed TIFF."""
 
 MAX_LARGE_BYTES: Final = 1024 * 1024 * 1024
-"""Largest video or container read; as much may be held by all threads of a process together. An
-hour of film at 2 Mbit/s is 900 MB."""
+"""Largest video or container read. An hour of film at 2 Mbit/s is 900 MB."""
+
+MAX_LARGE_BYTES_AT_ONCE: Final = MAX_LARGE_BYTES
+"""Bytes of items beyond `MAX_ENCODED_BYTES` that all threads of a process hold together. Whoever
+would read one more waits; smaller items do not wait for them."""
 
 MAX_PIXELS: Final = 150_000_000
 """Largest width * height decoded; most phone sensors reach 108 MP. Checked on the header, before
@@ -20,8 +23,8 @@ any pixel is decoded (hostile headers claim 65000 x 65000 in 34 kB)."""
 MAX_PIXELS_AT_ONCE: Final = MAX_PIXELS
 """Pixels that all threads of a process may hold decoded together: hostile uploads come in numbers,
 and this bounds memory whatever the number of cores. Decoders hold 3 to 17 bytes a pixel (measured:
-16-bit grey 6, float 12, an animated WebP 17, which is 2.5 GB at the limit); twelve photographs of
-12 MP fit at once."""
+16-bit grey 6, RGB 7, HEIC 8, alpha 10 to 15, float 12, an animated WebP 17, which is 2.5 GB at the
+limit); twelve photographs of 12 MP fit at once."""
 
 MAX_SPARE_BYTES: Final = 256 * 1024 * 1024
 """Memory of decoded pictures that a process keeps for the next ones: seven of 12 megapixels."""
@@ -49,6 +52,10 @@ MAX_SEGMENTS: Final = 1_000
 """Most segments before the first scan of a JPEG, 64 KiB each, and most chunks of a PNG beside its
 pixels: a colour profile has at most 255, a depth map in XMP some tens. A million empty segments
 (4 MiB) took 136 MB."""
+
+MAX_PNG_CHUNKS: Final = 100_000
+"""Most chunks of a PNG, those of its pixels and of an animation's frames included. libpng writes 8
+KiB each, so that the longest file read has 8,192; a million empty ones (12 MB) took 7 s."""
 
 MAX_STRAY_BYTES: Final = 65_536
 """Most bytes between a JPEG's segments, which viewers pass over one by one."""
@@ -106,6 +113,55 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
+
+# --- containers -----------------------------------------------------------------------------
+
+MAX_CONTAINER_DEPTH: Final = 4
+"""Most containers inside one another that are opened. A document with an attached workbook, in an
+archive of archives, is four."""
+
+MAX_ENTRIES: Final = 50_000
+"""Most entries of an item in all its levels: a few years of a phone's pictures. Each becomes some
+hundred bytes of outcome, and an archive's list of them takes about 1 kB an entry while it is open
+(zipfile, py7zr)."""
+
+MAX_EXPANDED_BYTES: Final = 4 * 1024 * 1024 * 1024
+"""Most bytes that may come out of one item in all its levels, never held at once: half a minute of
+inflating at the 150 MB/s that one core gives."""
+
+MAX_EXPANSION_RATIO: Final = 200
+"""Most bytes that may come out of a container for each of its own. Office documents reach 20, flat
+scans 100; a bomb begins at 1,000 (42.zip: 10^11)."""
+
+FREE_EXPANDED_BYTES: Final = 64 * 1024 * 1024
+"""What may come out of any container, however small: a few kB of archive honestly hold one blank
+page at 600 dots an inch (35 MB)."""
+
+MAX_ENTRY_BYTES: Final = 256 * 1024 * 1024
+"""Largest entry handed out, since it is held in memory, one for each level. Four times the largest
+still; some minutes of a phone's video."""
+
+MAX_WINDOW_BYTES: Final = 256 * 1024 * 1024
+"""Largest dictionary a decompressor may ask for: what 7-Zip's strongest setting uses on a 64-bit
+machine. xz's strongest is 64 MiB, zstd's without --ultra --long 8 MiB; files can ask for 4 GiB."""
+
+MAX_TAR_RECORD_BYTES: Final = 64 * 1024
+"""Longest extended header of a tar entry that is read (names, times, extended attributes, whose
+values Linux holds to 64 KiB)."""
+
+MAX_MANIFEST_BYTES: Final = 1024 * 1024
+"""How far an OpenDocument's list of its own entries is searched for a password's marks: about 300
+bytes an entry, 500 where each is encrypted, and the mark stands in the first of them."""
+
+MAX_PDF_CONTENT_BYTES: Final = 16 * 1024 * 1024
+"""Longest drawing instructions of one page that are searched for inline pictures: they become
+Python objects, about ten times as large. Pages of maps reach some MiB."""
+
+MAX_PDF_WARNINGS: Final = 10_000
+"""Most complaints about one PDF before it is given up: qpdf keeps their texts."""
+
+MAX_LZW_RATIO: Final = 2_560
+"""What LZW can expand at most: one 12-bit code stands for up to 3,840 bytes."""
 
 # --- views ----------------------------------------------------------------------------------
 

@@ -30,9 +30,9 @@ _PASSED_ON: Final = (
 )  # fmt: skip
 """What a child sees of the environment: where libraries and cached kernels are; no secret."""
 
-_ONE_THREAD: Final = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 _LAST_WORDS_BYTES: Final = 2_000
 _PROGRAM: Final = "pipeline.sandbox.child"
 
@@ -134,7 +134,7 @@ def _start(
     arguments: list[int], theirs: socket.socket, last_words: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - this program, numbers
         # -P: no module from the folder that somebody happens to stand in.
         [sys.executable, "-P", "-m", _PROGRAM, *map(str, arguments)],
         env=environment | _ONE_THREAD,

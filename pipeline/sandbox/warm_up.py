@@ -17,6 +17,7 @@ from PIL import AvifImagePlugin, Image
 from matchers.examine import Wanted, examine
 from matchers.pdq import Mode
 from matchers.views import PROFILES
+from pipeline.sandbox.warm_up_containers import containers
 
 _SIDE: Final = 96
 _ORIENTATION: Final = 0x0112
@@ -33,6 +34,9 @@ def decoders() -> None:
             for mode in get_args(Mode):
                 wanted = Wanted(frozenset({"image", "video"}), _DIGESTS, profile, mode)
                 examine(memoryview(blob), wanted)
+    only_once = Wanted(frozenset({"image", "video"}), _DIGESTS)
+    for blob in containers(_stored(Image.new("RGB", (_SIDE, _SIDE)), "JPEG")):
+        examine(memoryview(blob), only_once)
 
 
 def _files() -> list[bytes]:
@@ -45,10 +49,17 @@ def _files() -> list[bytes]:
         for file_format in ("JPEG", "PNG")
         for orientation in range(1, 9)
     ]
-    files += [_stored(shown, name) for name in ("PNG", "WEBP", "TIFF", "AVIF")]
+    files += [_stored(shown, name) for name in ("PNG", "WEBP", "TIFF", "AVIF", "ICO")]
     files += [_stored(rgb.quantize(8), name) for name in ("PNG", "GIF", "BMP")]
+    files += [_heic(picture) for picture in (shown, rgb, grey)]
     files += [_stored(rgb.convert("CMYK"), "JPEG"), _stored(grey.convert("I;16"), "TIFF")]
     return files + [blob[: len(blob) // 2] for blob in files[-9:]]  # damaged: their errors too
+
+
+def _heic(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    pillow_heif.from_pillow(picture).save(file)
+    return file.getvalue()
 
 
 def _stored(picture: Image.Image, file_format: str, orientation: int = 1) -> bytes:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from matchers import images, media
+from matchers import images, media, pdq
+from tests.conformance import __main__ as program
 from tests.conformance import judge
 from tests.conformance.ways import WAYS, originals
 
@@ -27,3 +30,17 @@ def test_only_files_that_are_grey_come_out_grey(way):
     stored = judge.written(way, "generated")[0]
     channels = 1 if images.decode(stored.blob).ndim == 2 else 3
     assert channels == WAYS[way].channels
+
+
+def test_the_set_can_be_written_for_others(tmp_path):
+    """Every file with its codes: what is read back meets the bounds that stand beside it."""
+    count = program.write(tmp_path)
+    listed = json.loads((tmp_path / "conformance.json").read_text())["files"]
+    assert len(listed) == count == len(list(tmp_path.iterdir())) - 1
+    assert {one["way"] for one in listed} == WAYS.keys()
+    for one in listed[:: len(listed) // 20]:
+        for name, pixels in images.renderings((tmp_path / one["file"]).read_bytes()):
+            code = bytes.fromhex(one["pdq"][name])
+            found = pdq.hash_pixels(pixels)[0].tobytes()
+            apart = (int.from_bytes(code, "big") ^ int.from_bytes(found, "big")).bit_count()
+            assert apart <= one["bound_bits"]

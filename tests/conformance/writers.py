@@ -157,11 +157,18 @@ def icon_bitmap(rgb: np.ndarray, *, alpha: np.ndarray | None, hidden: np.ndarray
 
 
 def icon(*pictures: bytes) -> bytes:
-    """An ICO file of PNG files and bare bitmaps, with a directory that tells nothing of them."""
+    """An ICO file of PNG files and bare bitmaps, with an honest directory; 0 there is 256 or more."""
     place = 6 + 16 * len(pictures)
     directory = b"\0\0\1\0" + struct.pack("<H", len(pictures))
     for picture in pictures:
-        directory += struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(picture), place)
+        width, height, bits = 0, 0, 32
+        if picture.startswith(b"\x89PNG"):
+            width, height = struct.unpack_from(">II", picture, 16)
+        elif len(picture) >= 40:
+            width, doubled, _, bits = struct.unpack_from("<iiHH", picture, 4)
+            height = abs(doubled) // 2
+        sides = [side if 0 < side < 256 else 0 for side in (width, height)]
+        directory += struct.pack("<BBBBHHII", *sides, 0, 0, 1, bits, len(picture), place)
         place += len(picture)
     return directory + b"".join(pictures)
 

@@ -81,7 +81,9 @@ def test_shares_are_those_of_the_slow_twin(seed, least):
     videos = {f"v{n}": near(int(rng.integers(1, 6))) for n in range(int(rng.integers(1, 5)))}
     shown = near(int(rng.integers(1, 8)))
     names = [name for name, frames in videos.items() for _ in frames]
-    codes = np.frombuffer(b"".join(b"".join(frames) for frames in videos.values()), np.uint8).reshape(-1, 32)
+    codes = np.frombuffer(
+        b"".join(b"".join(frames) for frames in videos.values()), np.uint8
+    ).reshape(-1, 32)
     queries = np.frombuffer(b"".join(shown), np.uint8).reshape(-1, 32)
     radius = 5
     pairs = HammingIndex.build(codes).search(queries, radius)

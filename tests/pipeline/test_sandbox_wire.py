@@ -27,7 +27,11 @@ SPANS = st.one_of(
 @st.composite
 def fingerprints(draw: st.DrawFn) -> Fingerprints:
     """Some codes of some pictures."""
-    codes, frames, planes = draw(st.integers(1, 6)), draw(st.integers(1, 3)), draw(st.integers(0, 2))
+    codes, frames, planes = (
+        draw(st.integers(1, 6)),
+        draw(st.integers(1, 3)),
+        draw(st.integers(0, 2)),
+    )
     found = Fingerprints(
         codes=draw(arrays.arrays(np.uint8, (codes, 32))),
         quality=draw(arrays.arrays(np.uint8, codes, elements=st.integers(0, 100))),
@@ -48,7 +52,8 @@ PARTS = st.lists(
         medium=st.sampled_from([None, "image", "video", "container", "url"]),
         content=st.sampled_from([b"", bytes(range(32))]),
         digests=st.fixed_dictionaries(
-            {}, optional={name: st.binary(min_size=n, max_size=n) for name, n in DIGEST_BYTES.items()}
+            {},
+            optional={name: st.binary(min_size=n, max_size=n) for name, n in DIGEST_BYTES.items()},
         ).map(lambda found: {name: found[name] for name in WANTED.digests if name in found}),
         fingerprints=st.none() | fingerprints(),
         reason=st.none() | st.sampled_from(["corrupt", "too_many_pixels"]),
@@ -71,7 +76,9 @@ def same(one: object, other: object) -> bool:
             for field in dataclasses.fields(one)
         )
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+        return one.dtype == other.dtype and np.array_equal(
+            one, other, equal_nan=one.dtype.kind == "f"
+        )
     return one == other
 
 

@@ -13,8 +13,8 @@ import mmap
 import os
 import re
 import sys
-import threading
 import time
+from pathlib import Path
 
 from matchers import examine
 from matchers.examine import Part
@@ -34,12 +34,11 @@ def _descriptors() -> list[int]:
 
 ATTEMPTS = {
     "answer": lambda: None,
-    "read a file": lambda: open("/etc/passwd"),
-    "write a file": lambda: open("/tmp/left-behind", "w"),
-    "list a folder": lambda: os.listdir("/"),
-    "read its memory file": lambda: open("/proc/self/mem"),
+    "read a file": lambda: Path("/etc/passwd").read_bytes(),
+    "write a file": lambda: Path("/tmp/left-behind").write_bytes(b"content"),
+    "list a folder": lambda: list(Path("/").iterdir()),
+    "read its memory file": lambda: Path("/proc/self/mem").read_bytes(),
     "fork": os.fork,
-    "start a thread": lambda: threading.Thread(target=print).start(),
     "make code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
     "kill its parent": lambda: os.kill(os.getppid(), 9),
     "open a socket": lambda: ctypes.CDLL(None).socket(2, 1, 0),
