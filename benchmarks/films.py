@@ -96,7 +96,7 @@ def _reference(film: bytes) -> Codes:
     import pdqhash
 
     codes = []
-    with av.open(io.BytesIO(film)) as container:
+    with av.open(io.BytesIO(film), "r") as container:
         track = container.streams.video[0]
         track.codec_context.thread_count = 1
         for frame in container.decode(track):
