@@ -18,6 +18,7 @@ from matchers.examine import Wanted, examine
 from matchers.pdq import Mode
 from matchers.views import PROFILES
 from pipeline.sandbox.warm_up_containers import containers
+from pipeline.sandbox.warm_up_videos import animations, videos
 
 _SIDE: Final = 96
 _ORIENTATION: Final = 0x0112
@@ -29,7 +30,7 @@ def decoders() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     pillow_heif.options.DECODE_THREADS = 1
     Image.init()
-    for blob in _files():
+    for blob in [*_files(), *videos(), *animations()]:
         for profile in (None, *PROFILES):
             for mode in get_args(Mode):
                 wanted = Wanted(frozenset({"image", "video"}), _DIGESTS, profile, mode)
