@@ -349,8 +349,8 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
     The matrix sends the stored place (x, y) to (a x + c y, b x + d y); only quarter turns and
     mirrorings are applied, as players do.
     """
-    beside: Any = frame.side_data
     try:
+        beside: Any = frame.side_data
         matrix = beside[SideData.DISPLAYMATRIX]
     except (KeyError, ValueError):  # none, or PyAV does not know a kind of side data
         return _UPRIGHT

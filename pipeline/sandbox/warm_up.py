@@ -8,10 +8,13 @@ no memory becomes code any more), tables are read. A decoder that needs more fai
 from __future__ import annotations
 
 import gc
+import importlib
 import io
+import pkgutil
 from collections.abc import Iterator
 from typing import Any, Final
 
+import av
 import numpy as np
 import pillow_heif
 from PIL import AvifImagePlugin, Image
@@ -31,6 +34,9 @@ def decoders() -> None:
     """Examine a small file of each kind, every way, in one thread."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     Image.init()
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # sound and subtitles come by surprise
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     stills, moving = list(_stills()), [*animations(), *videos()]
     damaged = [blob[: len(blob) // 2] for blob in stills[-_KINDS:]]
     for blob in [*stills, *damaged, *moving, *containers(stills[0])]:
