@@ -63,4 +63,14 @@ def _overwrite(blob: bytearray, chance: random.Random, files: Sequence[bytes]) -
     blob[start : start + length] = chance.randbytes(length)
 
 
-_WAYS = (_flip_bits, _flip_bits, _cut, _splice, _put_number, _put_number, _repeat, _remove, _overwrite)
+_WAYS = (
+    _flip_bits,
+    _flip_bits,
+    _cut,
+    _splice,
+    _put_number,
+    _put_number,
+    _repeat,
+    _remove,
+    _overwrite,
+)
