@@ -14,7 +14,6 @@ import pkgutil
 from collections.abc import Iterator
 from typing import Any, Final
 
-import av
 import numpy as np
 import pillow_heif
 from PIL import AvifImagePlugin, Image
@@ -38,8 +37,8 @@ def decoders() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     stills, moving = list(_stills()), [*animations(), *videos()]
-    damaged = [blob[: len(blob) // 2] for blob in stills[-_KINDS:]]
-    for blob in [*stills, *damaged, *moving, *containers(stills[0])]:
+    damaged = [blob[: len(blob) * 2 // 3] for blob in [*stills[-_KINDS:], *moving]]
+    for blob in [*stills, *moving, *damaged, *containers(stills[0])]:
         _examine(blob, "standard", "exact")
     for blob in (stills[0], stills[-1], moving[0], moving[-1]):  # colours, grey; animated, filmed
         for profile in PROFILES:

@@ -12,20 +12,23 @@ import numpy.typing as npt
 from PIL import Image
 
 _HEIGHT: Final = 96
-_WIDTHS: Final = (104, 128)  # decoders pad rows of the first, and not of the second
+_WIDTH: Final = 104  # decoders pad rows of this width
+_UNPADDED: Final = 128
 _FRAMES: Final = 6
 _KINDS: Final = (
-    ("mpeg4", "mp4", "yuv420p"),
-    ("mjpeg", "matroska", "yuvj420p"),  # full range
-    ("rawvideo", "avi", "gray"),
-    ("ffv1", "matroska", "yuv420p10le"),  # by way of FFmpeg's conversion to grey
+    ("mpeg4", "mp4", "yuv420p", _WIDTH),
+    ("mpeg4", "mp4", "yuv420p", _UNPADDED),
+    ("mjpeg", "matroska", "yuvj420p", _WIDTH),  # full range
+    ("rawvideo", "avi", "gray", _WIDTH),
+    ("ffv1", "matroska", "yuv420p10le", _WIDTH),  # by way of FFmpeg's conversion to grey
+    ("ffv1", "matroska", "bgr0", _UNPADDED),
 )
 _QUARTER_TURN: Final = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
 
 
 def videos() -> list[bytes]:
     """One of each kind, one that is turned, and one cut short."""
-    whole = [_filmed(*kind, width) for kind in _KINDS for width in _WIDTHS]
+    whole = [_filmed(*kind) for kind in _KINDS]
     matrix = whole[0].index(b"tkhd") + 44
     turned = whole[0][:matrix] + _QUARTER_TURN + whole[0][matrix + len(_QUARTER_TURN) :]
     return [*whole, turned, whole[2][: len(whole[2]) * 3 // 4], whole[0][:-100]]
@@ -52,7 +55,7 @@ def _filmed(codec: str, container: str, pixel_format: str, width: int) -> bytes:
         stream.codec_context.thread_count = 1
         for number, picture in enumerate(_scenes()):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(
-                width, _HEIGHT, format=pixel_format, threads=1
+                format=pixel_format, width=width, threads=1
             )
             frame.pts = number
             out.mux(stream.encode(frame))
@@ -62,6 +65,6 @@ def _filmed(codec: str, container: str, pixel_format: str, width: int) -> bytes:
 
 def _animated(frames: list[Image.Image], file_format: str) -> bytes:
     file = io.BytesIO()
-    options = {"TIFF": {}, "AVIF": {"speed": 10}}.get(file_format, {"duration": 100})
+    options = {} if file_format == "TIFF" else {"duration": 100}
     frames[0].save(file, file_format, save_all=True, append_images=frames[1:], **options)
     return file.getvalue()
