@@ -14,6 +14,7 @@ import pkgutil
 from collections.abc import Iterator
 from typing import Any, Final
 
+import av
 import numpy as np
 import pillow_heif
 from PIL import AvifImagePlugin, Image
