@@ -25,8 +25,9 @@ def main(number: int, parent: int, memory_bytes: int, content_bytes: int) -> Non
 
     with socket.socket(fileno=number) as parent_end:
         warm_up.decoders()
+        confine.give_up(parent, memory_bytes, content_bytes)
         _say_nothing_more()
-        system_calls = confine.shut(parent, memory_bytes, content_bytes)
+        system_calls = confine.filter_system_calls()
         given_up = {"system_calls": system_calls, "network": network}
         channel.send(parent_end, channel.READY, json.dumps(given_up).encode())
         while _serve_one(parent_end):

@@ -1,9 +1,9 @@
 """What a child gives up before it sees a stranger's bytes. Linux; elsewhere only the limits apply.
 
-Two steps. `before_imports`, while nothing is loaded and there is one thread: no network, no new
-privileges, an end with the parent. `shut`, when every decoder has run once and every file that is
-ever needed has been read: no privileges at all, limits, and a list of the system calls that
-decoding needs; all others are refused.
+`before_imports`, while nothing is loaded and there is one thread: no network, no new privileges, an
+end with the parent. When every decoder has run once and every file that is ever needed has been
+read, `give_up`: limits, no privileges at all; and `filter_system_calls`: a list of those that
+decoding needs, all others are refused.
 """
 
 from __future__ import annotations
@@ -94,21 +94,22 @@ def before_imports(parent: int) -> str | None:
     return refused
 
 
-def shut(parent: int, memory_bytes: int, content_bytes: int) -> str | None:
-    """The second step; returns why system calls are not filtered, if so.
+def give_up(parent: int, memory_bytes: int, content_bytes: int) -> None:
+    """The second step: limits, and no privileges at all.
 
     Args:
         parent: process id of the parent.
         memory_bytes: memory beside what is in use now.
         content_bytes: the largest item, which is mapped beside that.
+
+    Raises:
+        RuntimeError: a decoder has left a thread behind.
     """
     _limit(memory_bytes, content_bytes)
-    if not IS_LINUX:
-        return "needs Linux"
-    _be_one_thread()
-    _drop_capabilities()
-    _end_with(parent)  # the kernel forgets it where privileges change
-    return _filter_system_calls()
+    if IS_LINUX:
+        _be_one_thread()
+        _drop_capabilities()
+        _end_with(parent)  # the kernel forgets it where privileges change
 
 
 def allow_cpu(seconds: int) -> None:
@@ -175,7 +176,10 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _filter_system_calls() -> str | None:
+def filter_system_calls() -> str | None:
+    """The third step; returns why system calls are not filtered, if so."""
+    if not IS_LINUX:
+        return "needs Linux"
     try:
         import pyseccomp as seccomp
     except (ImportError, RuntimeError):  # the binding, or the library it binds

@@ -68,6 +68,8 @@ class Child:
             try:
                 self.confinement = self._wait_until_ready()
             except (channel.Malformed, OSError, ValueError) as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=1)  # its own status says more than ours
                 self.end()
                 raise SandboxRefused(_why_not(error, self._process, last_words)) from None
 

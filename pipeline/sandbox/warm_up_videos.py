@@ -18,11 +18,15 @@ from PIL import Image
 
 _HEIGHT: Final = 96
 _WIDTH: Final = 104  # decoders pad rows of this width
+_UNPADDED: Final = 128
 _FRAMES: Final = 6
 _KINDS: Final = (
-    ("mpeg4", "mp4", "yuv420p"),
-    ("mjpeg", "matroska", "yuvj420p"),  # full range
-    ("ffv1", "matroska", "yuv420p10le"),  # by way of FFmpeg's conversion to grey
+    ("mpeg4", "mp4", "yuv420p", _WIDTH),
+    ("mpeg4", "mp4", "yuv420p", _UNPADDED),
+    ("mjpeg", "matroska", "yuvj420p", _WIDTH),  # full range
+    ("rawvideo", "avi", "gray", _WIDTH),
+    ("ffv1", "matroska", "yuv420p10le", _WIDTH),  # by way of FFmpeg's conversion to grey
+    ("ffv1", "matroska", "bgr0", _UNPADDED),
 )
 _QUARTER_TURN: Final = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
 
@@ -32,7 +36,7 @@ def videos() -> list[bytes]:
     whole = [_filmed(*kind) for kind in _KINDS]
     matrix = whole[0].index(b"tkhd") + 44
     turned = whole[0][:matrix] + _QUARTER_TURN + whole[0][matrix + len(_QUARTER_TURN) :]
-    return [*whole, turned, whole[1][: len(whole[1]) * 3 // 4], whole[0][:-100]]
+    return [*whole, turned, whole[2][: len(whole[2]) * 3 // 4], whole[0][:-100]]
 
 
 def animations() -> list[bytes]:
@@ -48,15 +52,15 @@ def _scenes() -> list[npt.NDArray[np.uint8]]:
     return [one, one, *(np.roll(two, 5 * step, axis=1) for step in range(_FRAMES - 2))]
 
 
-def _filmed(codec: str, container: str, pixel_format: str) -> bytes:
+def _filmed(codec: str, container: str, pixel_format: str, width: int) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream: Any = out.add_stream(codec, rate=10)
-        stream.height, stream.width, stream.pix_fmt = _HEIGHT, _WIDTH, pixel_format
+        stream.height, stream.width, stream.pix_fmt = _HEIGHT, width, pixel_format
         stream.codec_context.thread_count = 1
         for number, picture in enumerate(_scenes()):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(
-                format=pixel_format, threads=1
+                format=pixel_format, width=width, threads=1
             )
             frame.pts = number
             out.mux(stream.encode(frame))

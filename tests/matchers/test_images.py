@@ -238,10 +238,12 @@ def test_a_jpeg_with_stray_bytes_between_markers_is_shown():
     np.testing.assert_array_equal(images.decode(stray), images.decode(blob))
 
 
-def test_bytes_after_a_jpeg_do_not_matter():
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_bytes_after_a_picture_do_not_matter(file_format):
     """Phones append whole videos behind the picture: it decodes as it is."""
-    blob = store(smooth(60, 80), "JPEG")
-    np.testing.assert_array_equal(images.decode(blob + b"\0" * 1000), images.decode(blob))
+    blob = store(smooth(60, 80), file_format)
+    longer = blob + b"\0" * 100_000
+    np.testing.assert_array_equal(images.decode(longer), images.decode(blob))
 
 
 def test_a_jpeg_that_lacks_only_its_end_marker_is_shown():
@@ -472,6 +474,22 @@ def icon_of_a_lying_png() -> bytes:
 def test_an_icons_bitmap_that_claims_more_pixels_than_it_holds_is_refused():
     """A bitmap's length follows from its size, so nothing need be decoded to tell."""
     assert reason_of(icon(bitmap(bytes(100), SIDE, 2 * SIDE, 24))) == "truncated"
+
+
+def test_an_icon_whose_pictures_all_lie_in_the_same_place_takes_no_memory_for_it():
+    """Each says that it is the whole rest of the file; one is copied."""
+    rest = store(smooth(60, 80), "PNG") + bytes(2_000_000)
+    place = 6 + 16 * limits.MAX_ICON_PICTURES
+    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(rest), place)
+    blob = b"\0\0\1\0" + struct.pack("<H", limits.MAX_ICON_PICTURES)
+    blob += entry * limits.MAX_ICON_PICTURES + rest
+    tracemalloc.start()
+    try:
+        assert images.decode(blob).shape == (60, 80, 3)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * len(blob)
 
 
 def test_a_deep_bitmap_of_an_icon_needs_no_mask():
