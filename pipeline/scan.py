@@ -49,6 +49,7 @@ STOP: Final = threading.Event()
 REJECTED_BEFORE: Final = "rejected_before"
 """Why an item is skipped whose pair of indicator and content people have rejected."""
 
+_MOST_MILLISECONDS: Final = 2**32 - 1  # what the field holds: 49 days
 _MOST_SPANS: Final = 20
 """Showings that a candidate names, of all that it counts: it has a constant size."""
 
@@ -435,7 +436,7 @@ def _seal(
 
 
 def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+    return min(max(0, round(seconds * 1000)), _MOST_MILLISECONDS)
 
 
 # --- what a worker process holds ------------------------------------------------------------

@@ -27,6 +27,7 @@ import numpy as np
 from matchers.digests import DIGEST_BYTES
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
+from matchers.limits import MAX_VIDEO_SECONDS
 from matchers.media import Medium
 from matchers.pictures import RENDERINGS
 from matchers.views import view_name
@@ -36,7 +37,7 @@ _MEDIA: Final = (None, *get_args(Medium))
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHA256_BYTES: Final = 32
 _MAX_QUALITY: Final = 100
-_MAX_SECONDS: Final = 1e9
+_MAX_SECONDS: Final = 2 * MAX_VIDEO_SECONDS
 _MAX_SAMPLE: Final = 1e6  # of a plane: sums of samples from 0 to 255
 _SIZES: Final = struct.Struct("<III")
 

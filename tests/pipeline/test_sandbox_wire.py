@@ -15,10 +15,11 @@ from support.settings import SEEDED
 from matchers.digests import DIGEST_BYTES
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
+from matchers.limits import MAX_VIDEO_SECONDS
 from pipeline.sandbox import limits, wire
 
 WANTED = Wanted(frozenset({"image"}), ("md5", "sha256"))
-SECONDS = st.floats(0, 1e5, width=32)
+SECONDS = st.floats(0, MAX_VIDEO_SECONDS, width=32)
 SPANS = st.one_of(
     st.just((np.nan, np.nan)), st.tuples(SECONDS, SECONDS).map(lambda pair: tuple(sorted(pair)))
 )
