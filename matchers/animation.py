@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from matchers import colours, images, limits
+from matchers import colours, images, limits, patience
 from matchers.colours import Pixels
 from matchers.errors import DecodeError
 from matchers.pdq.luma import LumaHasher
@@ -31,6 +31,8 @@ _MAY_BE_MORE: Final = (
     (4, b"ftyp"),
     (0, b"II*\0"),
     (0, b"MM\0*"),
+    (0, b"II+\0"),
+    (0, b"MM\0+"),
 )
 _MULTI_PICTURE: Final = b"MPF\0"  # in a JPEG's head (CIPA DC-007)
 _HEAD_BYTES: Final = 65_536
@@ -87,6 +89,7 @@ def _each(blob: bytes, first: int) -> Iterator[_Frame]:
     pixels_in_all = 0
     with images.opened(blob) as image:
         for number in range(first, limits.MAX_ANIMATION_FRAMES):
+            patience.check()
             with images.decode_errors("corrupt"):
                 try:
                     image.seek(number)

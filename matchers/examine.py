@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from matchers import containers, digests, fingerprints, media, motion, pdq
+from matchers import containers, digests, fingerprints, media, motion, patience, pdq
 from matchers.errors import DecodeError
 from matchers.fingerprints import Fingerprints
 from matchers.media import Medium, Visual
@@ -86,6 +86,7 @@ def opened(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
     try:
         for locator, entry in containers.walk(blob, containers.Budget(len(blob))):
             inside += _inner(locator, entry, wanted)
+            patience.check()
     except DecodeError as error:
         reason = error.reason
     content, exact = b"", dict[str, bytes]()

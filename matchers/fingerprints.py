@@ -139,11 +139,22 @@ class _Seen:
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
+        self._codes = self._planes = 0
         self._on_show: list[_Entry] = []  # the last picture's renderings
         self._too_low = 0
 
     def add(self, views: ViewCodes, picture: Picture) -> None:
-        """A picture that was looked at closely."""
+        """A picture that was looked at closely.
+
+        Raises:
+            DecodeError: reason `too_many_frames`.
+        """
+        self._codes += len(views.codes)
+        if self._codes > limits.MAX_CODES:
+            raise DecodeError("too_many_frames")
+        self._planes += len(views.planes)
+        if self._planes > limits.MAX_PLANES:
+            views = replace(views, planes=views.planes[:0], plane=np.full_like(views.plane, -1))
         second = np.nan if picture.time_seconds is None else picture.time_seconds
         if picture.rendering == "as_shown":
             self._end_show(second)
@@ -156,8 +167,10 @@ class _Seen:
         """A frame of a moving scene: turned and mirrored too, if any view but the plain is."""
         self._end_show(picture.time_seconds or 0.0)
         if self._on_show:
-            distance = np.bitwise_count(self._on_show[0].views.codes[0] ^ glance.code).sum()
-            if distance <= limits.NEAR_EQUAL_BITS:
+            shown = self._on_show[0].views
+            distance = np.bitwise_count(shown.codes[0] ^ glance.code).sum()
+            is_clearer = int(glance.quality) >= int(shown.quality[0]) + limits.CLEARER_QUALITY
+            if distance <= limits.NEAR_EQUAL_BITS and not is_clearer:
                 return
         if glance.quality < limits.PDQ_MIN_QUALITY:
             self._too_low += 1

@@ -120,7 +120,7 @@ MAX_CONTAINER_DEPTH: Final = 4
 """Most containers inside one another that are opened. A document with an attached workbook, in an
 archive of archives, is four."""
 
-MAX_ENTRIES: Final = 50_000
+MAX_ENTRIES: Final = 10_000
 """Most entries of an item in all its levels: a few years of a phone's pictures. Each becomes some
 hundred bytes of outcome, and an archive's list of them takes about 1 kB an entry while it is open
 (zipfile, py7zr)."""
@@ -187,6 +187,24 @@ MAX_VIDEO_PIXELS: Final = 8192 * 4320
 VIDEO_FRAMES_HELD: Final = 4
 """What a decoder holds of a video, in pictures of its size at 17 bytes a pixel: 16 reference frames
 of 1.5 to 3 bytes (ITU-T H.264 table A-1, MaxDpbFrames)."""
+
+SHUFFLE_SECONDS: Final = 0.5
+"""How far back frames' times may go without being a jump: some are a little out of order."""
+
+JUMP_SECONDS: Final = 60
+"""How long a frame may be shown before the time counts as a jump: slides stay for a minute."""
+
+CLEARER_QUALITY: Final = 10
+"""A frame whose PDQ quality is higher by this is another one, however near its code: a picture that
+fades in is not to be judged by its palest frame."""
+
+MAX_CODES: Final = 4_000_000
+"""Most codes of one item, of all its frames and views: 172 MB. Four hours of film that moves without
+a pause come to 3.6 million under `thorough`."""
+
+MAX_PLANES: Final = 4_000
+"""Most planes of one item that near matches can be fitted from, 16 KiB each: the first half hour of
+a film that moves without a pause."""
 
 MAX_VIDEO_SECONDS: Final = 4 * 3600
 """Longest video looked at. Longer ones are seen so far, and fail with `too_long`."""

@@ -91,11 +91,19 @@ class Sampler:
         if is_cut and differ(frame, self._key, limits.NEAR_EQUAL_BITS) and self._cuts.take():
             return Look.KEY
         is_due = self._now - self._key_seconds >= limits.STEADY_SECONDS
-        if is_due and differ(frame, self._key, limits.NEAR_EQUAL_BITS):
+        if is_due and (
+            differ(frame, self._key, limits.NEAR_EQUAL_BITS) or is_clearer(frame, self._key)
+        ):
             return Look.KEY
-        if differ(frame, self._kept, limits.NEAR_EQUAL_BITS) and self._moving.take():
+        is_new = differ(frame, self._kept, limits.NEAR_EQUAL_BITS) or is_clearer(frame, self._kept)
+        if is_new and self._moving.take():
             return Look.MOVING
         return Look.SAME
+
+
+def is_clearer(one: Glance, other: Glance) -> bool:
+    """Whether a frame shows more than another, though its code be the same."""
+    return one.quality >= other.quality + limits.CLEARER_QUALITY
 
 
 def differ(one: Glance, other: Glance, bits: int) -> bool:

@@ -131,7 +131,7 @@ class Scanner:
         if isinstance(content, str):
             return (self._examine_url(content),)
         medium = media.claimed(content)
-        if medium not in ("image", "video") or medium not in self.wanted.media:
+        if medium is None or not examining.wants(self.wanted, medium):
             parts = self._examiner(content, self.wanted)
         else:
             unit, exact = examining.digests_of(content, self.wanted.digests)

@@ -30,7 +30,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from matchers import images, lengths, limits
+from matchers import images, lengths, limits, patience
 from matchers.errors import DecodeError
 from matchers.pdq.luma import BLACK, WHITE, Glance, LumaHasher
 from matchers.pictures import Picture
@@ -299,6 +299,7 @@ def _frames(container: av.container.InputContainer, track: VideoStream) -> Itera
     packets = container.demux(track)
     is_damaged, is_empty = False, True
     for _ in range(limits.MAX_VIDEO_FRAMES):
+        patience.check()
         try:
             packet = next(packets, None)
             if packet is None:
@@ -323,7 +324,10 @@ def _frames(container: av.container.InputContainer, track: VideoStream) -> Itera
 
 
 class _Clock:
-    """Seconds from the first frame on; frames without a time, or with an earlier one, follow on."""
+    """Seconds from the first frame on. Frames follow on where there is no time, or it jumps.
+
+    Recordings that were joined have jumps, forward or back; players play them through.
+    """
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -335,7 +339,12 @@ class _Clock:
             self._first = time or 0.0
             return 0.0
         followed = self._last + self._interval
-        self._last = max(self._last, followed if time is None else time - self._first)
+        if time is None:
+            self._last = followed
+            return self._last
+        if not -limits.SHUFFLE_SECONDS <= time - self._first - self._last <= limits.JUMP_SECONDS:
+            self._first = time - followed
+        self._last = max(self._last, time - self._first)
         return self._last
 
 

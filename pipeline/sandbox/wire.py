@@ -27,7 +27,7 @@ import numpy as np
 from matchers.digests import DIGEST_BYTES
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
-from matchers.limits import MAX_VIDEO_SECONDS
+from matchers.limits import MAX_CODES, MAX_PLANES, MAX_VIDEO_SECONDS
 from matchers.media import Medium
 from matchers.pictures import RENDERINGS
 from matchers.views import view_name
@@ -174,9 +174,9 @@ def _encode_fingerprints(found: Fingerprints | None) -> list[bytes]:
 
 def _decode_fingerprints(reader: _Reader) -> Fingerprints:
     lengths = {
-        "codes": reader.number(4, limits.MAX_CODES),
-        "frames": reader.number(4, limits.MAX_CODES),
-        "planes": reader.number(4, limits.MAX_CODES),
+        "codes": reader.number(4, MAX_CODES),
+        "frames": reader.number(4, MAX_CODES),
+        "planes": reader.number(4, MAX_PLANES),
     }
     values: dict[str, Any] = {}
     for name, kind, count, rest in _ARRAYS:
@@ -184,7 +184,7 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
         size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
         values[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
-    values |= {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
+    values |= {name: reader.number(4, MAX_CODES) for name in _COUNTS}
     found = Fingerprints(**values)
     _check(found)
     return found
