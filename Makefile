@@ -2,6 +2,7 @@
 # make demo    the main job on real photographs, from indicators to verdicts
 # make test    the tests          make check   lint, types, imports, wire
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
+# make effectiveness   what is found, missed and confused, with docs/effectiveness.md; ARGS="--quick"
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
 
-.PHONY: setup demo test check bench bench-page format proto constraints clean fresh-kernels
+.PHONY: setup demo test check bench bench-page effectiveness format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -47,6 +48,9 @@ bench: $(RIVALS) fresh-kernels
 
 bench-page: setup
 	$(BIN)/python -m benchmarks page $(ARGS)
+
+effectiveness: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks.effectiveness $(ARGS)
 
 $(RIVALS): $(INSTALLED) benchmarks/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/constraints.txt

@@ -1,0 +1,197 @@
+"""Counts of false matches -> tables: pairs, the long list, edited uploads, the tail."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.effectiveness import bounds
+from benchmarks.effectiveness.shares import (
+    KIND_NAMES,
+    RADIUS_BITS,
+    Counts,
+    all_kinds,
+    bound,
+    percentile,
+)
+from benchmarks.tables import NONE, Table, number
+
+_TAIL_SHARE: Final = 0.15  # of the pictures' nearest distances, for the model by picture
+_PAIR_SHARE: Final = 1e-3  # of the distances of pairs, for the model by pair
+_SCALE: Final = (1_000_000, 10_000_000)  # uploads, and listed pictures, that models are asked about
+
+
+def all_pairs(pairs: dict[str, Any]) -> Table:
+    """Every picture against every other."""
+    radii = (31, 39, 47, 55, 63)
+    rows = []
+    for column, (profile, closest_pairs) in enumerate(pairs["closest"].items()):
+        counts = all_kinds(pairs["nearest"], column)
+        rows.append(
+            (
+                profile,
+                *(f"{pairs['within'][column][radius]:,}" for radius in radii),
+                str(closest_pairs[0]["bits"]),
+                percentile(counts, 0.01),
+                percentile(counts, 0.50),
+                bound(int(counts[: RADIUS_BITS + 1].sum()), int(counts.sum())),
+            )
+        )
+    return Table(
+        "pairs",
+        f"All {pairs['pairs']:,} pairs of an upload and another listed picture, unedited",
+        (
+            "profile",
+            *(f"within {radius}" for radius in radii),
+            "closest, bits",
+            "nearest: 1% of pictures",
+            "half of them",
+            f"pictures with a false match at {RADIUS_BITS}",
+        ),
+        tuple(rows),
+        f"{pairs['listed']:,} pictures have the quality that a list asks for. In brackets the 95% "
+        "upper bound of the share of pictures (Clopper and Pearson): pictures, not pairs, are "
+        "independent. It holds for a list of this size.",
+    )
+
+
+def natural(found: dict[str, Any]) -> Table:
+    """Every picture against the long list, by kind of picture."""
+    radii = (31, 39, 47, 55)
+    rows = []
+    for kind, by_profile in found["nearest"].items():
+        for profile, counts in zip(found["closest"], map(np.array, by_profile), strict=False):
+            nearest = int(np.flatnonzero(counts)[0])
+            tried = int(counts.sum())
+            rows.append(
+                (
+                    KIND_NAMES[kind],
+                    profile,
+                    *(bound(int(counts[: radius + 1].sum()), tried) for radius in radii),
+                    str(nearest),
+                    percentile(counts, 0.01),
+                    percentile(counts, 0.50),
+                )
+            )
+    return Table(
+        "natural",
+        f"Pictures with a false match among {found['codes']:,} codes of crops of "
+        f"{found['sources']:,} other pictures",
+        (
+            "uploads, unedited",
+            "profile",
+            *(f"within {radius}" for radius in radii),
+            "closest, bits",
+            "nearest: 1%",
+            "half",
+        ),
+        tuple(rows),
+        "In brackets the 95% upper bound of the share of such pictures that would have a false "
+        "match in such a list.",
+        text_columns=2,
+    )
+
+
+def edited_uploads(edited: dict[str, Any]) -> Table:
+    """Every edit of every picture against all that it is not."""
+    rows = []
+    for against, name in (("pairs", "all other pictures"), ("natural", "the long list")):
+        found = edited[against]
+        profiles = ("plain", "standard", "thorough", "refine")[: len(found["uploads"])]
+        for column, profile in enumerate(profiles):
+            counts = all_kinds(found["nearest"], column)
+            rows.append(
+                (
+                    name,
+                    profile,
+                    *(f"{found['uploads'][column][radius]:,}" for radius in (31, 39, 47)),
+                    bound(int(counts[: RADIUS_BITS + 1].sum()), int(counts.sum())),
+                )
+            )
+    pictures = int(all_kinds(edited["pairs"]["nearest"], 0).sum())
+    return Table(
+        "edited",
+        f"False matches of {pictures * edited['uploads']:,} edited uploads "
+        f"({pictures:,} pictures in {edited['uploads']} versions)",
+        ("against", "profile", "uploads within 31", "within 39", "within 47",
+         f"pictures with any at {RADIUS_BITS}"),
+        tuple(rows),
+        'The long list is searched as far as 47 bits. "refine" counts what the fitted box brings '
+        "that near; before the fit it has thorough's distances.",
+        text_columns=2,
+    )  # fmt: skip
+
+
+def closest(found: dict[str, Any], other: str, key: str) -> Table:
+    """The nearest pairs, by name, of the widest profile."""
+    profile = "thorough"
+    rows = [(one["upload"], one[other], str(one["bits"])) for one in found["closest"][profile]]
+    listed = "listed picture" if other == "listed" else "source of the crop"
+    return Table(
+        f"closest {key}",
+        f"What comes nearest to what it is not (profile {profile})",
+        ("upload", listed, "bits"),
+        tuple(rows),
+        text_columns=2,
+    )
+
+
+def tail(pairs: dict[str, Any], found: dict[str, Any]) -> Table:
+    """What is known below the nearest distance seen, and what is only modelled."""
+    uploads, listed = _SCALE
+    rows = []
+    for column, profile in enumerate(found["closest"]):
+        counts = all_kinds(found["nearest"], column)
+        tried = int(counts.sum())
+        by_picture = bounds.fit(counts, _TAIL_SHARE)
+        within = np.array(pairs["within"][column])
+        modelled = [
+            _flagged(by_picture, radius, uploads, listed / found["codes"]) for radius in (31, 47)
+        ]
+        by_pair = _pair_tail(within, pairs["pairs"])
+        rows.append(
+            (
+                profile,
+                bound(int(counts[: RADIUS_BITS + 1].sum()), tried),
+                *modelled,
+                *(
+                    NONE
+                    if by_pair is None
+                    else number(by_pair.share_within(radius) * uploads * listed)
+                    for radius in (31, 47)
+                ),
+            )
+        )
+    return Table(
+        "tail",
+        "Beyond what was seen: one bound and two models that disagree",
+        (
+            "profile",
+            "bound: pictures with a false match in this list",
+            "model by picture, 31: pictures flagged",
+            "47",
+            "model by pair, 31: false pairs",
+            "47",
+        ),
+        tuple(rows),
+        f"Models: of {uploads:,} uploads against {listed:,} listed pictures, an exponential tail "
+        f"fitted to the lowest {_TAIL_SHARE:.0%} of nearest distances to the long list, or to the "
+        f"lowest {_PAIR_SHARE:.1%} of distances of pairs. They reach tens of bits below anything "
+        "seen and are guesses; only the bound is one.",
+    )
+
+
+def _flagged(model: bounds.Tail, radius: int, uploads: int, lists: float) -> str:
+    return number(min(1.0, model.share_within(radius) * lists) * uploads)
+
+
+def _pair_tail(within: Counts, pairs: int) -> bounds.Tail | None:
+    """The model by pair; None where too few pairs are within the curve to fit one."""
+    counts = np.diff(within, prepend=0)
+    total = np.append(counts, pairs - int(within[-1]))
+    try:
+        found = bounds.fit(total, _PAIR_SHARE)
+    except ValueError:
+        return None
+    return found if found.start_bits < len(counts) else None
