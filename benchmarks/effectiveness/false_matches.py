@@ -46,6 +46,14 @@ class Looked:
         return self.codes[rows], self.level[rows]
 
 
+def _index(codes: Codes) -> faiss.IndexBinaryFlat:
+    """Brute force over codes, on this thread: FAISS's own would spin while others work."""
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexBinaryFlat(limits.PDQ_BITS)
+    index.add(np.ascontiguousarray(codes))
+    return index
+
+
 def pairs(pictures: Sequence[Looked]) -> I16:
     """Every picture as an upload against every other as listed.
 
@@ -75,8 +83,7 @@ def edited_pairs(pictures: Sequence[Looked]) -> I16:
         int16 [levels, pictures, uploads], bits to the nearest listed picture that it is not.
     """
     listed = [row for row, one in enumerate(pictures) if one.indicator is not None]
-    index = faiss.IndexBinaryFlat(256)
-    index.add(np.array([pictures[row].indicator for row in listed], np.uint8))
+    index = _index(np.array([pictures[row].indicator for row in listed], np.uint8))
     place = {row: n for n, row in enumerate(listed)}
     found = np.full((len(LEVELS), len(pictures), len(UPLOADS)), FAR, np.int16)
     for row, one in enumerate(pictures):
@@ -110,9 +117,7 @@ def natural(
     source_of = np.full(nearest.shape, -1, np.int64)
     for source, part in enumerate(parts):
         if len(part):
-            index = faiss.IndexBinaryFlat(256)
-            index.add(np.ascontiguousarray(part))
-            bits = index.search(asked, 1)[0][:, 0]
+            bits = _index(part).search(asked, 1)[0][:, 0]
             bits[is_own[owner] == source] = FAR
             here = np.full(nearest.shape, FAR, np.int16)
             for profile in range(len(LEVELS)):
