@@ -2,6 +2,7 @@
 # make demo    the main job on real photographs, from indicators to verdicts
 # make test    the tests          make check   lint, types, imports, wire
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
+# make bench-formats   the table of docs/formats.md: every format, ours and the rivals'
 # make effectiveness   what is found, missed and confused, with docs/effectiveness.md; ARGS="--quick"
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
 
-.PHONY: setup demo test check bench bench-page effectiveness format proto constraints clean fresh-kernels
+.PHONY: setup demo test check bench bench-page bench-formats effectiveness format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -48,6 +49,9 @@ bench: $(RIVALS) fresh-kernels
 
 bench-page: setup
 	$(BIN)/python -m benchmarks page $(ARGS)
+
+bench-formats: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks formats
 
 effectiveness: $(RIVALS) fresh-kernels
 	$(BIN)/python -m benchmarks.effectiveness $(ARGS)

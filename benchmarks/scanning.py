@@ -47,7 +47,7 @@ def measure(
     def bare() -> None:
         for first in range(0, len(rows), _BATCH):
             batch = [path.read_bytes() for path in rows[first : first + _BATCH]]
-            scanner.scan([("image", content) for content in batch], config.threads)
+            scanner.scan(batch, config.threads)
 
     say(f"{len(rows):,} rows")
     spent = timing.interleaved({"whole": whole, "bare": bare}, _ROUNDS)
@@ -84,6 +84,7 @@ def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
         algorithm="pdq",
         radius_bits=31,
         min_quality=0,
+        profile="standard",
         effective=today,
         not_after=today,
         order_ids=(REFERENCE,),

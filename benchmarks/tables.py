@@ -87,7 +87,7 @@ def all_tables(results: Results) -> list[Table]:
             latency(size, found),
         ]
     tables += [*growth(results), *building(results), *memory(results), *hashes(results)]
-    tables += [*candidates(results), *scan(results)]
+    tables += [*views(results), *candidates(results), *scan(results)]
     return tables
 
 
@@ -397,6 +397,52 @@ def hashes(results: Results) -> list[Table]:
                 ("images", "equal codes", "equal quality", "mean", "p99", "most"),
                 tuple(compared),
                 "A match is within 31 bits of an indicator: what a mode is off by comes out of it.",
+            )
+        )
+    return tables
+
+
+def views(results: Results) -> list[Table]:
+    """What the profiles cost, and what they find."""
+    tables = []
+    for found in results.measured("views").values():
+        sizes = found["tables"]
+        profiles = [entry["way"] for entry in sizes[0]["ways"]]
+        heads = [
+            f"{images_name(one)}: {what}" for one in sizes for what in ("us/image", "look-ups")
+        ]
+        rows = []
+        for place, profile in enumerate(profiles):
+            cells = []
+            for one in sizes:
+                entry = one["ways"][place]
+                spent = [1e6 * second for second in entry["seconds_per_image"]]
+                cells += [with_ends(timing.spread(spent)), f"{entry['look_ups']:.1f}"]
+            rows.append((profile, *cells))
+        tables.append(
+            Table(
+                "views",
+                "Decoded pixels to the codes of a profile, one core",
+                ("profile", *heads),
+                tuple(rows),
+                "; ".join(
+                    f"{images_name(one)}: {one['images']} images of {one['megapixels']:.2f} "
+                    "megapixels"
+                    for one in sizes
+                )
+                + ". Plain PDQ is part of every profile.",
+            )
+        )
+        tables.append(
+            Table(
+                "found",
+                "Photographs found after an edit, of those listed unedited",
+                ("edit", *profiles),
+                tuple(
+                    (one["edit"], *(f"{100 * one[profile]:.0f} %" for profile in profiles))
+                    for one in found["edits"]
+                ),
+                f"{found['images']} photographs, within 31 bits; with refine also near matches.",
             )
         )
     return tables

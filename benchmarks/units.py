@@ -10,7 +10,9 @@ from typing import Any, Final
 from benchmarks import corpora
 from benchmarks.scales import Scale
 
-PARTS: Final = ("corpus", "lookup", "growth", "memory", "hashing", "sealing", "storing", "scan")
+PARTS: Final = (
+    "corpus", "lookup", "growth", "memory", "hashing", "views", "sealing", "storing", "scan",
+)  # fmt: skip
 
 Say = Callable[[str], None]
 Measured = dict[str, Any]
@@ -33,6 +35,7 @@ class Session:
             "growth": [("growth", self._growth)],
             "memory": self._at_every_size("memory", self._memory),
             "hashing": [("hashing", self._hashing)],
+            "views": [("views", self._views)],
             "sealing": [("sealing", self._sealing)],
             "storing": [("storing", self._storing)],
             "scan": [("scan", self._scan)],
@@ -65,6 +68,11 @@ class Session:
         from benchmarks import hashing
 
         return hashing.measure(self.corpus.photos, self.scale, say)
+
+    def _views(self, say: Say) -> Measured:
+        from benchmarks import views
+
+        return views.measure(self.corpus.photos, self.scale, say)
 
     def _sealing(self, say: Say) -> Measured:
         from benchmarks import candidates, party

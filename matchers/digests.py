@@ -13,7 +13,7 @@ DIGEST_BYTES: Final = {"md5": 16, "sha1": 20, "sha256": 32}
 legacy lists only: a collision costs a reviewer one look, never an unreviewed report."""
 
 
-def digest(blob: bytes, algorithm: str) -> bytes:
+def digest(blob: bytes | memoryview, algorithm: str) -> bytes:
     """Digest `blob`.
 
     Args:

@@ -1,7 +1,7 @@
 """Items in, matches out: digest, decode, hash, look up. Pure.
 
 Two halves, so that a batch never holds more than its fingerprints: `examine` turns one item's
-bytes into a few dozen bytes and lets them go; `match` asks the sets about a whole batch at once.
+bytes into digests and codes and lets them go; `match` asks the sets about a whole batch at once.
 The least intrusive method comes first (exact before perceptual), and an item that an exact list of
 known material names is not decoded at all.
 """
@@ -9,35 +9,39 @@ known material names is not decoded at all.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from matchers import digests, pdq, urls
-from matchers.errors import DecodeError, UrlError
-from matchers.hamming import Matches
+from matchers import digests, media, pdq, urls, views
+from matchers import examine as examining
+from matchers.errors import DecodeError
+from matchers.examine import Part, Wanted
+from matchers.fingerprints import Fingerprints
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
-from matchers.media import claimed
+from matchers.lookup import Found, look_up
+from matchers.media import Medium
 from matchers.threads import each
 
-Media = Literal["image", "video", "url"]
+Examiner = Callable[[bytes | memoryview, Wanted], tuple[Part, ...]]
+"""Where items are opened: `examine.examine`, or a sandbox around it."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """The best match of one item.
+    """The best match of one part of an item.
 
     Attributes:
         set_number: which of the scanner's sets.
         indicator: row in that set.
-        method: the set's algorithm.
+        method: the set's algorithm, or `views.METHOD` for a near match.
         distance_bits: Hamming distance, 0 for exact methods.
         quality: PDQ quality of the item, None for exact methods.
-        content: SHA-256 of the item's bytes, or of its canonical URL: what makes two hits distinct.
+        content: SHA-256 of the part's bytes, or of its canonical URL: what makes two hits distinct.
+        view: which view of the picture matched, in words; empty for exact methods.
+        spans_seconds: first and last second of each showing; empty for stills and exact methods.
+        share_percent: of the frames of a video indicator that were found; None for others.
     """
 
     set_number: int
@@ -46,189 +50,201 @@ class Hit:
     distance_bits: int
     quality: int | None
     content: bytes
+    view: str = ""
+    spans_seconds: tuple[tuple[float, float], ...] = ()
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is left of an item once its bytes are gone.
+    """What is left of a part of an item once its bytes are gone: the part and its exact match."""
 
-    Attributes:
-        content: as in `Hit`.
-        exact: its exact match, if it has one.
-        code: PDQ code (uint8 [32]) where a perceptual set is to be asked.
-        quality: of that code.
-    """
-
-    content: bytes
+    part: Part
     exact: Hit | None = None
-    code: np.ndarray[tuple[int], np.dtype[np.uint8]] | None = None
-    quality: int = 0
 
 
 QUALITY_TOO_LOW: Final = "quality_too_low"
-"""Result of an item with a code that no set accepts: nothing can be said about it."""
+"""Result of a part with codes that no set accepts: nothing can be said about it."""
 
 Result = Hit | Literal["quality_too_low"] | None
-"""A hit, `QUALITY_TOO_LOW`, or None: clear."""
+"""A hit, `QUALITY_TOO_LOW`, or None: nothing found."""
 
 
 class Scanner:
     """Asks a fixed list of verified indicator sets. Thread-safe."""
 
-    def __init__(self, sets: Sequence[IndicatorSet], *, pdq_mode: pdq.Mode = "exact") -> None:
+    def __init__(
+        self,
+        sets: Sequence[IndicatorSet],
+        *,
+        pdq_mode: pdq.Mode = "exact",
+        media: frozenset[Medium] | None = None,
+        examiner: Examiner = examining.examine,
+    ) -> None:
         """Ask `sets`; where two match equally well, the one with the smaller id has the hit.
 
         Args:
             sets: verified sets.
             pdq_mode: how images are hashed, see `pdq.hash_images`.
+            media: what may be examined at all; None: whatever the sets can match.
+            examiner: where items are opened.
 
         Raises:
             ValueError: for an unknown mode.
         """
         pdq.check_mode(pdq_mode)
         self.sets = tuple(sets)
-        self._pdq_mode = pdq_mode
+        self._examiner = examiner
         self._urls = [(n, s) for n, s in enumerate(sets) if s.manifest.algorithm == "url"]
         self._digests = [
             (n, s) for n, s in enumerate(sets) if s.manifest.algorithm in digests.DIGEST_BYTES
         ]
         self._perceptual = [(n, s) for n, s in enumerate(sets) if s.perceptual is not None]
+        self.wanted = Wanted(
+            media=self.media if media is None else media & self.media,
+            digests=tuple(sorted({s.manifest.algorithm for _, s in self._digests})),
+            profile=self._widest_profile(),
+            pdq_mode=pdq_mode,
+            digest_item=False,
+        )
 
     @property
-    def media(self) -> frozenset[Media]:
+    def media(self) -> frozenset[Medium]:
         """The media that at least one set has indicators for."""
-        covered: set[Media] = set()
+        covered: set[Medium] = set()
         if self._urls:
             covered.add("url")
-        if self._perceptual:
-            covered.add("image")
-        if self._digests:
-            covered.update(("image", "video"))
+        if self._perceptual or self._digests:
+            covered.update(("image", "video", "container"))
         return frozenset(covered)
 
-    def examine(self, media: Media | None, content: bytes | str) -> Examined:
-        """Reduce one item to what lookup needs.
+    def examine(self, content: bytes | memoryview | str) -> tuple[Examined, ...]:
+        """Reduce one item and everything inside it to what lookup needs; the item comes first.
 
         Args:
-            media: what the item is; None: an image if its bytes say so, else nothing.
-            content: the bytes of an image or video, or the text of a URL.
+            content: the bytes of an item, or the text of a URL.
 
         Raises:
-            DecodeError: an image that cannot be decoded, or a video (whose frames this version
-                cannot see: reason `video_not_supported`).
             UrlError: not a canonical URL.
+            DecodeError: what the examiner says of an item as a whole (`crashed`, `timed_out`).
         """
         if isinstance(content, str):
-            return self._examine_url(content)
-        if claimed(content) != (media or "image"):
-            # Also for exact lists: what is not visual stays unmatched, whatever it is called.
-            raise DecodeError("unrecognised_format" if content else "empty")
-        unit = hashlib.sha256(content).digest()
-        exact = self._exact(content, unit)
-        if exact is not None and self._kind(exact) != "new":
-            return Examined(unit, exact=exact)
-        if media == "video" and exact is None:
-            raise DecodeError("video_not_supported")
-        if media == "video" or not self._perceptual:
-            return Examined(unit, exact=exact)
-        try:
-            code, quality = pdq.hash_blob(content, mode=self._pdq_mode)
-        except DecodeError:
-            if exact is None:
-                raise
-            return Examined(unit, exact=exact)
-        return Examined(unit, exact=exact, code=code, quality=quality)
+            return (self._examine_url(content),)
+        medium = media.claimed(content)
+        if medium not in ("image", "video") or medium not in self.wanted.media:
+            parts = self._examiner(content, self.wanted)
+        else:
+            unit, exact = examining.digests_of(content, self.wanted.digests)
+            item = Part((), medium, unit, exact)
+            hit = self._exact(item)
+            if hit is not None and self._kind(hit) != "new":
+                return (Examined(item, hit),)
+            try:
+                parts = self._examiner(content, self.wanted)
+            except DecodeError as error:
+                parts = (replace(item, reason=error.reason),)
+            # An exact list answers for bytes that no decoder can read; ours is the digest that
+            # counts, whatever a decoder that was taken over says.
+            parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *parts[1:])
+        return tuple(Examined(part, self._exact(part)) for part in parts)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
-        """Look up a batch, row by row the best hit: known before new, then nearest."""
+        """Look up a batch, part by part the best hit.
+
+        Matches come before near matches, known before new, then the nearest.
+        """
         best: list[Hit | None] = [one.exact for one in batch]
-        asked = [False] * len(batch)
+        shown = [one.part.fingerprints for one in batch]
+        asked: set[int] = set()
         for number, indicators in self._perceptual:
-            manifest = indicators.manifest
-            rows = [
-                row
-                for row, one in enumerate(batch)
-                if one.code is not None and one.quality >= manifest.min_quality
-            ]
-            if not rows or indicators.perceptual is None:
-                continue
-            codes = np.stack([code for row in rows if (code := batch[row].code) is not None])
-            matches = indicators.perceptual.search(codes, manifest.radius_bits)
-            for row in rows:
-                asked[row] = True
-            nearest = _nearest(matches)
-            for query, indicator, distance in zip(
-                matches.query[nearest].tolist(),
-                matches.indicator[nearest].tolist(),
-                matches.distance[nearest].tolist(),
-                strict=True,
-            ):
-                row = rows[query]
-                one = batch[row]
-                hit = Hit(number, indicator, "pdq", distance, one.quality, one.content)
-                held = best[row]
+            places, found = look_up(shown, indicators)
+            asked |= places
+            for one in found:
+                hit = self._hit(number, one, batch[one.place].part)
+                held = best[one.place]
                 if held is None or self._preference(hit) < self._preference(held):
-                    best[row] = hit
-        results: list[Result] = []
-        for found, one, was_asked in zip(best, batch, asked, strict=True):
-            unusable = found is None and one.code is not None and not was_asked
-            results.append(QUALITY_TOO_LOW if unusable else found)
-        return results
+                    best[one.place] = hit
+        unusable = {n for n, one in enumerate(shown) if one is not None} - asked
+        return [
+            QUALITY_TOO_LOW if hit is None and place in unusable else hit
+            for place, hit in enumerate(best)
+        ]
 
     def scan(
-        self, items: Sequence[tuple[Media | None, bytes | str]], threads: int | None = None
-    ) -> list[Result | DecodeError | UrlError]:
-        """Examine and match a batch in one call; an item that cannot be read has its error."""
+        self, items: Sequence[bytes | memoryview | str], threads: int | None = None
+    ) -> list[list[tuple[Part, Result]]]:
+        """Examine and match a batch in one call: for each item its parts and what each resembles.
 
-        def one(item: tuple[Media | None, bytes | str]) -> Examined | DecodeError | UrlError:
-            try:
-                return self.examine(*item)
-            except (DecodeError, UrlError) as error:
-                return error
+        Raises:
+            UrlError, DecodeError: as `examine`.
+        """
+        examined = each(self.examine, items, threads)
+        results = iter(self.match([one for parts in examined for one in parts]))
+        return [[(one.part, next(results)) for one in parts] for parts in examined]
 
-        examined = each(one, items, threads)
-        readable = [(row, e) for row, e in enumerate(examined) if isinstance(e, Examined)]
-        results: list[Result | DecodeError | UrlError] = [
-            None if isinstance(e, Examined) else e for e in examined
-        ]
-        for (row, _), result in zip(readable, self.match([e for _, e in readable]), strict=True):
-            results[row] = result
-        return results
+    def _widest_profile(self) -> views.Profile | None:
+        asked = [s.manifest.profile for _, s in self._perceptual]
+        return max(asked, key=views.PROFILES.index, default=None)
 
-    def _exact(self, content: bytes, unit: bytes) -> Hit | None:
-        """The best match among the digest sets; each digest is computed once."""
+    def _hit(self, number: int, found: Found, part: Part) -> Hit:
+        shown = part.fingerprints
+        if shown is None:
+            raise ValueError("a part without fingerprints resembles nothing")
+        return Hit(
+            number,
+            found.indicator,
+            found.method,
+            found.distance_bits,
+            int(shown.quality[found.row]),
+            part.content,
+            _view(shown, found.row),
+            found.spans_seconds,
+            found.share_percent,
+        )
+
+    def _exact(self, part: Part) -> Hit | None:
+        """The best match among the digest sets."""
         found: list[Hit] = []
-        values = {"sha256": unit}
         for number, indicators in self._digests:
             algorithm = indicators.manifest.algorithm
-            if algorithm not in values:
-                values[algorithm] = digests.digest(content, algorithm)
-            row = indicators.exact.find(values[algorithm]) if indicators.exact else None
+            value = part.digests.get(algorithm)
+            if value is None or indicators.exact is None:
+                continue
+            row = indicators.exact.find(value)
             if row is not None:
-                found.append(Hit(number, row, algorithm, 0, None, unit))
+                found.append(Hit(number, row, algorithm, 0, None, part.content))
         return min(found, key=self._preference, default=None)
 
     def _examine_url(self, url: str) -> Examined:
         unit = hashlib.sha256(urls.canonicalise(url).encode()).digest()
+        part = Part((), "url", unit)
         for number, indicators in self._urls:
             value = urls.keyed_digest(url, indicators.url_key)
             row = indicators.exact.find(value) if indicators.exact else None
             if row is not None:
-                return Examined(unit, exact=Hit(number, row, "url", 0, None, unit))
-        return Examined(unit)
+                return Examined(part, Hit(number, row, "url", 0, None, unit))
+        return Examined(part)
 
-    def _preference(self, hit: Hit) -> tuple[bool, int, str, str]:
-        """Smaller is better; names, not places, so that the order of the sets says nothing."""
+    def _preference(self, hit: Hit) -> tuple[bool, bool, int, str, str]:
+        """Smaller is better: a match before a near match, known before new, then the nearest.
+
+        Names decide at last, not places: the order of the sets says nothing.
+        """
         found = self.sets[hit.set_number]
         name: str = found.indicator_ids[hit.indicator].as_py()
-        return self._kind(hit) == "new", hit.distance_bits, found.manifest.set_id, name
+        return (
+            hit.method == views.METHOD,
+            self._kind(hit) == "new",
+            hit.distance_bits,
+            found.manifest.set_id,
+            name,
+        )
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
 
 
-def _nearest(matches: Matches) -> npt.NDArray[np.intp]:
-    """Which pairs are the nearest of their query: only among these does a name decide."""
-    first = np.flatnonzero(np.diff(matches.query, prepend=-1))  # pairs come by query, then distance
-    sizes = np.diff(np.append(first, len(matches)))
-    return np.flatnonzero(matches.distance == np.repeat(matches.distance[first], sizes))
+def _view(found: Fingerprints, row: int) -> str:
+    rendering = found.rendering(row)
+    view = views.view_name(int(found.views[row]))
+    return view if rendering == "as_shown" else f"{rendering.replace('_', ' ')}: {view}"

@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from matchers.media import Medium
 from pipeline.items import GATED, ITEMS
 from pipeline.order import Order
 
@@ -49,7 +50,8 @@ def gate(
     Args:
         rows: of schema `ITEMS`.
         order: the order in whose name the scan runs.
-        scannable: the media (image, video, url) that the loaded indicator sets can match.
+        scannable: the media (image, video, container, url) that the loaded indicator sets can
+            match.
         now: with a time zone.
 
     Returns:
@@ -63,7 +65,10 @@ def gate(
     if now.tzinfo is None:
         raise ValueError("now needs a time zone")
     today = now.astimezone(dt.UTC).date()
-    kind = rows["kind"]
+    # A kind left open is told by the item's own bytes once it is read, and the scanner opens only
+    # what is covered; like a container it may turn out to be anything visual.
+    kind = pc.fill_null(rows["kind"], "container")
+    covered = media_covered(order)
     parts = list(order.service.parts)
 
     denied: dict[str, npt.NDArray[np.bool_]] = {
@@ -76,9 +81,8 @@ def gate(
         if order.accounts == "all"
         else ~_is(rows["account_id"], list(order.accounts)),
         "outside_period": _outside_period(rows["uploaded_at"], order, today),
-        # A kind left open is sniffed once the item is read; it can only turn out to be an image.
-        "media_out_of_scope": ~_is(pc.fill_null(kind, "image"), list(order.media)),
-        "no_indicators": ~_is(pc.fill_null(kind, "image"), sorted(scannable)),
+        "media_out_of_scope": ~_is(kind, sorted(covered)),
+        "no_indicators": ~_is(kind, sorted(scannable)),
         "consent_missing": ~_is(rows["consent"], ["given"])
         if order.consent_required
         else _nowhere(rows),
@@ -89,6 +93,12 @@ def gate(
     return pa.RecordBatch.from_arrays(
         [*rows.columns, pa.array(reason.tolist(), pa.string())], schema=GATED
     )
+
+
+def media_covered(order: Order) -> frozenset[Medium]:
+    """The media that an order covers: its own, and containers where it covers what they hold."""
+    covered: frozenset[Medium] = frozenset(order.media)
+    return covered | {"container"} if covered & {"image", "video"} else covered
 
 
 def _is(column: pa.Array, values: list[str]) -> npt.NDArray[np.bool_]:

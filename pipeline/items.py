@@ -28,7 +28,7 @@ ITEMS: Final = pa.schema(
 """A reference to something hosted, and what the gate must know of it. No content."""
 
 ITEM_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    "kind": ("image", "video", "url", "other"),
+    "kind": ("image", "video", "container", "url", "other"),
     "encryption": ("none", "e2ee", "unknown"),
     "account_class": ("ordinary", "state", "unknown"),
     "consent": ("given", "refused", "unknown"),
@@ -42,17 +42,21 @@ GATED: Final = ITEMS.append(pa.field("skip_reason", pa.string()))
 OUTCOMES: Final = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
+        pa.field("inner", pa.string()),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("stage", pa.string()),
         pa.field("reason", pa.string()),
         pa.field("candidate", pa.binary()),
     ]
 )
-"""A row's one outcome. `candidate` is the sealed message of a hit, unreadable on the way."""
+"""The one outcome of an item, or of something inside it. `inner` is null for the item itself, else
+the numbers of the entries that lead there ("3/1": the first entry of the third). `candidate` is the
+sealed message of a hit, unreadable on the way."""
 
 FAILED: Final = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
+        pa.field("inner", pa.string()),
         pa.field("stage", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
     ]
@@ -68,6 +72,7 @@ class Tally:
 
     Attributes:
         rows: items in.
+        inner: what was found inside containers, each with an outcome of its own.
         clear: items examined that resemble nothing.
         candidate: items sealed and accepted by verification (or already there).
         skipped: unopened or unusable items, by reason.
@@ -77,6 +82,7 @@ class Tally:
     """
 
     rows: int = 0
+    inner: int = 0
     clear: int = 0
     candidate: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
@@ -94,9 +100,15 @@ class Tally:
         """Items failed at any stage."""
         return self.failed.total()
 
+    @property
+    def counted(self) -> int:
+        """Everything that must have an outcome."""
+        return self.rows + self.inner
+
     def add(self, other: Tally) -> None:
         """Count `other` in."""
         self.rows += other.rows
+        self.inner += other.inner
         self.clear += other.clear
         self.candidate += other.candidate
         self.duplicates += other.duplicates
@@ -105,23 +117,25 @@ class Tally:
         self.distances += other.distances
 
     def check(self, where: str) -> None:
-        """Hold in = clear + candidate + skipped + failed.
+        """Hold in (items and what is inside them) = clear + candidate + skipped + failed.
 
         Raises:
             AccountingError: it does not hold.
         """
         out = self.clear + self.candidate + self.skipped_total + self.failed_total
-        if out != self.rows:
+        if out != self.counted:
             raise AccountingError(
-                f"{where}: {self.rows} items in, but clear {self.clear} + candidate "
-                f"{self.candidate} + skipped {self.skipped_total} + failed {self.failed_total} = "
-                f"{out}. This is a defect of Sluis: keep the run folder and report it"
+                f"{where}: {self.rows} items in, {self.inner} inside them, but clear "
+                f"{self.clear} + candidate {self.candidate} + skipped {self.skipped_total} + "
+                f"failed {self.failed_total} = {out}. This is a defect of Sluis: keep the "
+                "run folder and report it"
             )
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
         return {
             "rows": self.rows,
+            "inner": self.inner,
             "clear": self.clear,
             "candidate": self.candidate,
             "skipped": dict(self.skipped),
@@ -135,6 +149,7 @@ class Tally:
         """What `to_json` gave."""
         return cls(
             rows=values["rows"],
+            inner=values.get("inner", 0),  # reports of runs that knew no containers have none
             clear=values["clear"],
             candidate=values["candidate"],
             skipped=Counter(values["skipped"]),

@@ -47,7 +47,8 @@ def terminal(report: dict[str, Any], run_folder: Path) -> Group:
     table.add_row("skipped", f"{tally.skipped_total:,}", _parts(tally.skipped))
     table.add_row("failed", f"{tally.failed_total:,}", _parts(tally.failed))
     table.add_section()
-    table.add_row("in", f"{tally.rows:,}", "= clear + candidate + skipped + failed")
+    inside = f"{tally.rows:,} items and {tally.inner:,} inside them " if tally.inner else ""
+    table.add_row("in", f"{tally.counted:,}", inside + "= clear + candidate + skipped + failed")
     lines: list[Table | Text] = [table]
     rate = _rate(report)
     if rate:

@@ -29,23 +29,28 @@ import pyarrow.parquet as pq
 
 from matchers import indicators, pdq
 from matchers.errors import DecodeError, UrlError
+from matchers.examine import SKIP_REASONS, Part
 from matchers.hamming import BackendName
 from matchers.indicators import IndicatorSet
-from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Scanner
+from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Result, Scanner
 from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
 from pipeline.epoch_keys import EpochKeyDestroyed
 from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
-from pipeline.gate import gate
+from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
+from pipeline.sandbox import Sandbox
 
 STOP: Final = threading.Event()
 """Set to stop the scans of this process after the batch at hand."""
 
 REJECTED_BEFORE: Final = "rejected_before"
 """Why an item is skipped whose pair of indicator and content people have rejected."""
+
+_MOST_SPANS: Final = 20
+"""Showings that a candidate names, of all that it counts: it has a constant size."""
 
 _FAULTS_OF_THE_RUN: Final = (
     candidate_service_pb2.REJECT_REASON_KEY_UNKNOWN,
@@ -83,6 +88,8 @@ class ScanConfig:
         threads: items worked on at once in one process.
         pdq_mode: how images are hashed, see `matchers.pdq.hash_images`.
         index_backend: what looks codes up, see `matchers.hamming.HammingIndex.build`.
+        require_filter: refuse to decode where the decoders' system calls cannot be filtered
+            (docs/sandbox.md).
         suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
             have rejected are not sent again.
         clock: tells the time.
@@ -96,6 +103,7 @@ class ScanConfig:
     threads: int
     pdq_mode: pdq.Mode = "exact"
     index_backend: BackendName = "auto"
+    require_filter: bool = False
     suppress: tuple[Path, ...] = ()
     clock: Callable[[], dt.datetime] = utc_now
 
@@ -203,33 +211,25 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
 
     examined = list(resources.pool.map(functools.partial(_examine, scanner), rows))
     opened = time.perf_counter()
-    readable = [(n, one) for n, one in enumerate(examined) if isinstance(one, Examined)]
-    results = dict(
-        zip(
-            (n for n, _ in readable),
-            scanner.match([one for _, one in readable]),
-            strict=True,
-        )
-    )
+    readable = [one for parts in examined if isinstance(parts, tuple) for one in parts]
+    results = iter(scanner.match(readable))
     matched = time.perf_counter()
 
     outcomes: list[dict[str, Any]] = []
     distances: Counter[str] = Counter()
-    for number, (row, one) in enumerate(zip(rows, examined, strict=True)):
-        outcome: dict[str, Any] = {"item_id": row["item_id"], "outcome": CLEAR}
-        result = results.get(number)
+    for row, parts in zip(rows, examined, strict=True):
         if row["skip_reason"] is not None:
-            outcome |= {"outcome": SKIPPED, "reason": row["skip_reason"]}
-        elif isinstance(one, ItemError):
-            outcome |= {"outcome": FAILURE, "stage": one.stage, "reason": one.reason}
-        elif isinstance(result, Hit):
-            found = scanner.sets[result.set_number]
-            outcome |= _sealed(row, result, found, resources, config.order)
-            if outcome["outcome"] == CANDIDATE:
-                distances[f"{found.manifest.set_id}: {result.distance_bits}"] += 1
-        elif result == QUALITY_TOO_LOW:
-            outcome |= {"outcome": SKIPPED, "reason": QUALITY_TOO_LOW}
-        outcomes.append(outcome)
+            outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
+        elif isinstance(parts, ItemError):
+            outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
+        else:
+            for one in parts:
+                result = next(results)
+                outcome = _outcome_of(row, one.part, result, scanner, resources, config.order)
+                if isinstance(result, Hit) and outcome["outcome"] == CANDIDATE:
+                    found = scanner.sets[result.set_number].manifest
+                    distances[f"{found.set_id}: {result.distance_bits}"] += 1
+                outcomes.append(outcome)
     sealed = time.perf_counter()
     return replace(
         batch,
@@ -243,19 +243,46 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     )
 
 
-def _examine(scanner: Scanner, row: dict[str, Any]) -> Examined | ItemError | None:
-    """One row's fingerprint; None for a row that the gate keeps shut."""
+def _examine(scanner: Scanner, row: dict[str, Any]) -> tuple[Examined, ...] | ItemError:
+    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
     if row["skip_reason"] is not None:
-        return None
+        return ()
     try:
-        content = row["url"] if row["kind"] == "url" else read.read_item(row["uri"])
-        return scanner.examine(row["kind"], content)
+        return scanner.examine(row["url"] if row["kind"] == "url" else read.read_item(row["uri"]))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+
+
+def _outcome_of(
+    row: dict[str, Any],
+    part: Part,
+    result: Result,
+    scanner: Scanner,
+    resources: Resources,
+    under: order.Order,
+) -> dict[str, Any]:
+    """The one outcome of an item, or of something inside it: a hit first, then what hid one."""
+    if isinstance(result, Hit):
+        found = scanner.sets[result.set_number]
+        return _sealed(row, part, result, found, resources, under)
+    if part.reason in SKIP_REASONS:
+        return _outcome(row, SKIPPED, part, reason=part.reason)
+    if part.reason is not None:
+        return _outcome(row, FAILURE, part, stage="decode", reason=part.reason)
+    if result == QUALITY_TOO_LOW:
+        return _outcome(row, SKIPPED, part, reason=QUALITY_TOO_LOW)
+    return _outcome(row, CLEAR, part)
+
+
+def _outcome(
+    row: dict[str, Any], outcome: str, part: Part | None = None, **details: Any
+) -> dict[str, Any]:
+    inner = "/".join(map(str, part.locator)) if part else ""
+    return {"item_id": row["item_id"], "inner": inner or None, "outcome": outcome, **details}
 
 
 def emit(batch: Batch, emitter: Emitter) -> Batch:
@@ -304,7 +331,13 @@ def account(batch: Batch, folder: Path) -> str:
     Raises:
         AccountingError: the counts do not add up to the rows.
     """
-    tally = Tally(rows=batch.rows.num_rows, distances=batch.distances, duplicates=batch.duplicates)
+    inner = batch.rows.num_rows - batch.rows["inner"].null_count
+    tally = Tally(
+        rows=batch.rows.num_rows - inner,
+        inner=inner,
+        distances=batch.distances,
+        duplicates=batch.duplicates,
+    )
     failed = []
     for row in batch.rows.to_pylist():
         match row["outcome"]:
@@ -316,7 +349,7 @@ def account(batch: Batch, folder: Path) -> str:
                 tally.skipped[row["reason"]] += 1
             case "failed":
                 tally.failed[f"{row['stage']}: {row['reason']}"] += 1
-                failed.append([row["item_id"], row["stage"], row["reason"]])
+                failed.append([row["item_id"], row["inner"], row["stage"], row["reason"]])
     tally.check(f"batch {batch.name}")
     done = {
         "tally": tally.to_json(),
@@ -332,6 +365,7 @@ def account(batch: Batch, folder: Path) -> str:
 
 def _sealed(
     row: dict[str, Any],
+    part: Part,
     hit: Hit,
     found: IndicatorSet,
     resources: Resources,
@@ -339,18 +373,19 @@ def _sealed(
 ) -> dict[str, Any]:
     """What becomes of an item with a hit."""
     try:
-        candidate = _seal(row, hit, found, resources, under)
+        candidate = _seal(row, part, hit, found, resources, under)
     except EpochKeyDestroyed as error:
-        return {"outcome": SKIPPED, "reason": error.reason}
+        return _outcome(row, SKIPPED, part, reason=error.reason)
     except ItemError as error:
-        return {"outcome": FAILURE, "stage": error.stage, "reason": error.reason}
+        return _outcome(row, FAILURE, part, stage=error.stage, reason=error.reason)
     if candidate is None:
-        return {"outcome": SKIPPED, "reason": REJECTED_BEFORE}
-    return {"outcome": CANDIDATE, "candidate": candidate.SerializeToString()}
+        return _outcome(row, SKIPPED, part, reason=REJECTED_BEFORE)
+    return _outcome(row, CANDIDATE, part, candidate=candidate.SerializeToString())
 
 
 def _seal(
     row: dict[str, Any],
+    part: Part,
     hit: Hit,
     found: IndicatorSet,
     resources: Resources,
@@ -384,11 +419,23 @@ def _seal(
         quality=hit.quality or 0,
         pair_id=tokens.pair,
         user_notified=row["user_notice"] == "yes",
+        view=hit.view,
+        inner_path=part.locator,
+        spans=[
+            candidate_pb2.TimeSpan(start_milliseconds=_ms(start), end_milliseconds=_ms(end))
+            for start, end in hit.spans_seconds[:_MOST_SPANS]
+        ],
+        spans_total=len(hit.spans_seconds),
+        share_percent=hit.share_percent or 0,
     )
     sealed = resources.keys.seal(sealable, payload.SerializeToString())
     return candidates.to_message(
         sealed.candidate_id, sealed.context, sealed.hit_day, sealed.verifier_key_id, sealed.seal
     )
+
+
+def _ms(seconds: float) -> int:
+    return max(0, round(seconds * 1000))
 
 
 # --- what a worker process holds ------------------------------------------------------------
@@ -406,6 +453,7 @@ class Resources:
         self.sets = load_sets(config)
         self._scanners: dict[dt.date, Scanner] = {}
         self._pdq_mode = config.pdq_mode
+        self._media = media_covered(config.order)
         self.keys: keys.KeyService = keys.LocalKeyService(
             config.key_folder,
             config.order.reference,
@@ -416,6 +464,7 @@ class Resources:
         )
         self.suppressed = load_suppressed(config, self.keys)
         self.emitter = Emitter(config.verification, config.key_folder)
+        self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
 
     def scanner(self, today: dt.date) -> Scanner:
@@ -424,12 +473,20 @@ class Resources:
             in_force = [
                 s for s in self.sets if s.manifest.effective <= today <= s.manifest.not_after
             ]
-            self._scanners = {today: Scanner(in_force, pdq_mode=self._pdq_mode)}
+            self._scanners = {
+                today: Scanner(
+                    in_force,
+                    pdq_mode=self._pdq_mode,
+                    media=self._media,
+                    examiner=self.sandbox.examine,
+                )
+            }
         return self._scanners[today]
 
     def close(self) -> None:
-        """Let go of threads and channel."""
+        """Let go of threads, decoders and channel."""
         self.pool.shutdown()
+        self.sandbox.close()
         self.emitter.close()
 
 

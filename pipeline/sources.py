@@ -41,6 +41,12 @@ _TYPES: Final = mimetypes.MimeTypes(filenames=()).types_map[True] | {
 }  # fmt: skip
 """Suffix -> media type; not the machine's own table, so that the answer is the same anywhere."""
 
+_CONTAINERS: Final = {
+    ".zip", ".cbz", ".tar", ".tgz", ".txz", ".tbz2", ".gz", ".bz2", ".xz", ".zst", ".7z", ".pdf",
+    ".docx", ".xlsx", ".pptx", ".odt", ".ods", ".odp", ".epub",
+}  # fmt: skip
+"""Suffixes of files that may hold visual content inside."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
@@ -209,7 +215,10 @@ def _uri(path: bytes) -> str:
 def _kind_by_name(path: bytes) -> str | None:
     """The kind a file's name claims; None (sniff it) where it claims nothing."""
     suffix = os.path.splitext(path)[1]  # noqa: PTH122 - bytes: any file name is allowed
-    family = _TYPES.get(os.fsdecode(suffix).lower(), "").partition("/")[0]
+    name = os.fsdecode(suffix).lower()
+    if name in _CONTAINERS:
+        return "container"
+    family = _TYPES.get(name, "").partition("/")[0]
     if not family:
         return None
     return family if family in ("image", "video") else "other"

@@ -45,9 +45,9 @@ TOKEN_KEY_BYTES: Final = 64
 CANDIDATE_ID_BYTES: Final = 16
 PAIR_ID_BYTES: Final = 16
 
-PAYLOAD_PAD_BYTES: Final = 2_560
+PAYLOAD_PAD_BYTES: Final = 3_072
 """Every payload is padded to this length, so that a candidate's size says nothing. It holds two
-tokens of the longest names and the set's and indicator's ids."""
+tokens of the longest names, the set's and indicator's ids, and where in the item the match is."""
 
 NAME_PAD_BYTES: Final = 1_025
 """Every item and account id is padded to this length inside its token (1,024 bytes and a mark)."""

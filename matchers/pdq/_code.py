@@ -56,7 +56,7 @@ def coefficients_of(plane: F32, basis: F32, coefficients: F32) -> None:
 
 
 @_njit
-def lower_median(coefficients: F32) -> np.float32:
+def lower_median(coefficients: F32) -> float:
     """The 128th smallest of 256 coefficients, what the reference's Torben search finds.
 
     Seen as an integer, a float32 sorts as it does itself, once the lower bits of negative ones
@@ -79,10 +79,8 @@ def lower_median(coefficients: F32) -> np.float32:
             below += np.int32(keys[k] < tried)
         if below <= 127:
             median = tried
-    for k in range(256):
-        if keys[k] == median:
-            return values[k]
-    return np.float32(np.nan)
+    found: float = values[np.argmax(keys == median)]
+    return found
 
 
 @_njit

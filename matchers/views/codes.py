@@ -1,8 +1,8 @@
 """Pixels -> the codes of all views of a profile. Pure; the work is in the kernels beside it.
 
 Row 0 is PDQ of the picture as it is, bit for bit `pdq.hash_pixels`; rows 1 to 7 are its flips and
-quarter turns. Everything else is computed from a grey picture of moderate size (`_grey`): where
-the borders are, PDQ of what lies within, and a 64 x 64 plane of each region for the guesses.
+quarter turns. Everything else is computed from a grey picture of moderate size: where the borders
+are, PDQ of what lies within, and a 64 x 64 plane of each region for the guesses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import numpy.typing as npt
 from matchers import images, limits
 from matchers.grey import StoredGrey
 from matchers.pdq import _code, _fused, hasher
-from matchers.views import _grey, _planes, _project, _trim
+from matchers.views._kernels.grey import shrink
+from matchers.views._kernels.planes import clean_plane
+from matchers.views._kernels.project import codes_of_crops, codes_of_turn
+from matchers.views._kernels.trim import KINDS, find_boxes
 from matchers.views.crops import CropTable, crop_table
 from matchers.views.profiles import (
     FIRST_GUESS,
@@ -139,7 +142,7 @@ def _shrunk(pixels: U8, factor: int) -> U8:
     height, width = pixels.shape[:2]
     grey = np.empty((-(-height // factor), -(-width // factor)), np.uint8)
     rows = np.ascontiguousarray(pixels).reshape(height, -1)
-    _grey.shrink(rows, width, factor, grey)
+    shrink(rows, width, factor, grey)
     return grey
 
 
@@ -189,9 +192,9 @@ def _all_views(grey: StoredGrey, coefficients: F32, quality: int, profile: Profi
 
 def _within_borders(grey: StoredGrey) -> Iterator[_Region]:
     """What is left once bars, frames or a blurred fill are cut; nothing of too low a quality."""
-    boxes = np.empty((_trim.KINDS, 4), np.int64)
-    kinds = np.empty(_trim.KINDS, np.int64)
-    for n in range(_trim.find_boxes(grey.pixels, boxes, kinds)):
+    boxes = np.empty((KINDS, 4), np.int64)
+    kinds = np.empty(KINDS, np.int64)
+    for n in range(find_boxes(grey.pixels, boxes, kinds)):
         top, bottom, left, right = boxes[n].tolist()
         plane = np.empty((64, 64), np.float32)
         _fused.plane_of(
@@ -211,7 +214,7 @@ def _within_borders(grey: StoredGrey) -> Iterator[_Region]:
 def _clean_plane(grey: StoredGrey, box: I64) -> F32:
     """The plane that guesses are computed from, as the picture is shown: float32 [64, 64]."""
     plane = np.empty((64, 64), np.float32)
-    _planes.clean_plane(grey.pixels, box, plane)
+    clean_plane(grey.pixels, box, plane)
     flip_rows, flip_columns, swap = grey.turn
     plane = plane[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1]
     return np.ascontiguousarray(plane.T if swap else plane)
@@ -236,7 +239,7 @@ def _whole_guesses(plane: F32, grey: StoredGrey) -> tuple[U8, U16]:
     height, width = (grey.width, grey.height) if grey.turn[2] else (grey.height, grey.width)
     turns = np.empty((2 * len(_TURNS), limits.PDQ_BYTES), np.uint8)
     for n, turn in enumerate(_TURNS.values()):
-        _project.codes_of_turn(
+        codes_of_turn(
             plane,
             turn.degrees,
             height / width,
@@ -261,7 +264,5 @@ def _crop_codes(table: CropTable, plane: F32, *, mirrored: bool) -> U8:
     """Codes of all crops of a table: uint8 [n, 32], or [2 n, 32] with the mirrored ones behind."""
     count = len(table.pairs)
     codes = np.empty((2 * count if mirrored else count, limits.PDQ_BYTES), np.uint8)
-    _project.codes_of_crops(
-        plane, table.rows, table.columns, table.pairs, codes[:count], codes[count:]
-    )
+    codes_of_crops(plane, table.rows, table.columns, table.pairs, codes[:count], codes[count:])
     return codes

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchers.pdq.hasher import DCT_BASIS
-from matchers.views._planes import FADE, SHIFT, SIDE
+from matchers.views._kernels.planes import FADE, SHIFT, SIDE
 from matchers.views.profiles import GUESSES, Caption, Crop, Missing
 
 F32 = npt.NDArray[np.float32]
@@ -18,7 +18,7 @@ F64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class CropTable:
-    """All separable guesses of a profile, laid out for `_project.codes_of_crops`.
+    """All separable guesses of a profile, laid out for `_kernels.project.codes_of_crops`.
 
     Attributes:
         rows: float32 [r, 16, 64].

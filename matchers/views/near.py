@@ -20,7 +20,7 @@ import numpy.typing as npt
 from matchers import limits
 from matchers.hamming import Matches
 from matchers.pdq.hasher import DCT_BASIS
-from matchers.views import _refine
+from matchers.views._kernels.fit import fit
 from matchers.views.profiles import FIRST_GUESS, FIRST_MIRRORED, FLIPS, GUESSES, REGION, Crop
 
 U8 = npt.NDArray[np.uint8]
@@ -83,7 +83,7 @@ def refine(plane: F32, view: int, indicator_code: U8) -> Refined | None:
         return None
     flip, crop = start
     missing = np.array([*crop.rows, *crop.columns], np.float64)
-    distance: int = _refine.fit(_flipped(plane, flip), DCT_BASIS, indicator_code, missing)
+    distance: int = fit(_flipped(plane, flip), DCT_BASIS, indicator_code, missing)
     top, bottom, left, right = missing.tolist()
     return Refined(distance, (top, bottom, left, right))
 

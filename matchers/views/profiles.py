@@ -10,10 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 Profile = Literal["plain", "standard", "thorough", "refine"]
 """plain: PDQ alone. standard: all flips and quarter turns, of the whole and of what is left once
 bars are cut. thorough: small crops, rotations and captions besides. refine: thorough's views,
 looked up at a wider radius, from where a crop is fitted to each candidate."""
+
+PROFILES: Final[tuple[Profile, ...]] = get_args(Profile)
+"""From the least looked at to the most; each holds the views of those before it."""
 
 Missing = tuple[float, float]
 """Shares of the original's side that are missing at its two ends."""
@@ -82,7 +88,7 @@ REGIONS: Final = (
     "wavering captioned bars cut",
     "blurred fill cut",
 )
-"""Region 0 is the whole upload; 1 + k is what is left after the cut of kind k in `_trim`."""
+"""Region 0 is the whole upload; 1 + k is what a cut of kind k left (`_kernels.trim`)."""
 
 FLIPS: Final = (
     "",
@@ -143,12 +149,23 @@ def view_name(view: int) -> str:
     raise ValueError(f"there is no view {view}")
 
 
+def in_profile(views: npt.NDArray[np.uint16], profile: Profile) -> npt.NDArray[np.bool_]:
+    """Which of `views` belong to a profile: a wider one may have made more."""
+    belongs: npt.NDArray[np.bool_]
+    if profile == "plain":
+        belongs = views == 0
+    elif profile == "standard":
+        belongs = views % REGION < len(FLIPS)
+    else:
+        belongs = np.ones(len(views), np.bool_)
+    return belongs
+
+
 def check_profile(profile: str) -> None:
     """Refuse a profile there is not.
 
     Raises:
         ValueError: naming those there are.
     """
-    if profile not in get_args(Profile):
-        known = ", ".join(get_args(Profile))
-        raise ValueError(f"unknown profile {profile!r}: there are {known}")
+    if profile not in PROFILES:
+        raise ValueError(f"unknown profile {profile!r}: there are {', '.join(PROFILES)}")

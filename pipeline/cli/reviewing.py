@@ -18,6 +18,7 @@ from rich.table import Table
 from pipeline.cli.common import Address, AsJson, candidate_id, check_address, counted, err, out
 from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
+from pipeline.places import inner_place, spans_shown
 from pipeline.text import shown
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def verification_list(
                 sys.stdout.write(json.dumps(described) + "\n")
                 continue
             how = described["method"]
-            if how == "pdq":
+            if described["radius_bits"]:
                 how += f" {described['distance_bits']} bits"
             if "own_decision" in described:
                 how += f", you: {described['own_decision']}"
@@ -286,7 +287,7 @@ def _explain(
 def _matched(payload: candidate_pb2.CandidatePayload) -> dict[str, Any]:
     from pipeline.rpc.sluis.verification.v1 import candidate_pb2 as pb
 
-    return {
+    matched = {
         "kind": pb.IndicatorKind.Name(payload.kind).removeprefix("INDICATOR_KIND_").lower(),
         "set": payload.set_id,
         "set_version": payload.set_version,
@@ -297,6 +298,15 @@ def _matched(payload: candidate_pb2.CandidatePayload) -> dict[str, Any]:
         "quality": payload.quality,
         "user_notified": payload.user_notified,
     }
+    if payload.view:
+        matched["view"] = payload.view
+    if payload.share_percent:
+        matched["share_percent"] = payload.share_percent
+    if payload.inner_path:
+        matched["inside"] = inner_place(payload.inner_path)
+    if payload.spans:
+        matched["shown"] = spans_shown(payload.spans, payload.spans_total)
+    return matched
 
 
 def _has_content(item: review_service_pb2.ReviewItem) -> bool:

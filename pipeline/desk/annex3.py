@@ -126,6 +126,11 @@ class Match(_Section):
     method: Text
     distance_bits: int
     radius_bits: int
+    view: str = Field(default="", description="Which view of the picture matched, in words.")
+    inside: str = Field(
+        default="", description="Inside a container: the numbers of the entries that lead there."
+    )
+    shown: str = Field(default="", description="When an animation or video shows it.")
 
 
 class Awareness(_Section):

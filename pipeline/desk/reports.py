@@ -18,6 +18,7 @@ from pipeline.desk import annex3
 from pipeline.errors import SluisError
 from pipeline.identity import RETENTION_DAYS, Identity
 from pipeline.order import Order
+from pipeline.places import inner_place, spans_shown
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2
 from pipeline.verdicts import CONFIRMED, Verdict
 
@@ -114,6 +115,9 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
                 method=payload.method,
                 distance_bits=payload.distance_bits,
                 radius_bits=payload.radius_bits,
+                view=payload.view,
+                inside=inner_place(payload.inner_path),
+                shown=spans_shown(payload.spans, payload.spans_total),
             ),
         ),
         verification=annex3.Verification(

@@ -12,7 +12,8 @@ import pytest
 from support import world as worlds
 
 from matchers.indicators.manifest import schema
-from pipeline import cli
+from pipeline import cli, scan
+from pipeline.sandbox import Sandbox
 
 LISTED = ("cat", "coffee", "pagoda")
 
@@ -49,6 +50,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
     data, _ = build.from_images(made.folder / "listed", 50)
     made.add_set("new", "new", data)
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders() -> Iterator[Sandbox]:
+    """One sandbox for the scans of all tests: starting decoders takes longer than a small scan."""
+    shared = Sandbox(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "Sandbox", lambda *_, **__: shared)
+        patch.setattr(shared, "close", lambda: None)
+        yield shared
+    shared.close()
 
 
 @pytest.fixture

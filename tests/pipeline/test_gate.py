@@ -20,7 +20,7 @@ from pipeline.items import GATED, ITEMS
 from pipeline.order import Order
 
 NOW = dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC)
-MEDIA = frozenset({"image", "video", "url"})
+MEDIA = frozenset({"image", "video", "container", "url"})
 
 OPEN = {
     "item_id": "item-1",
@@ -74,7 +74,7 @@ ROWS = st.fixed_dictionaries(
     {
         "item_id": st.sampled_from(["item-1", "item-2"]),
         "account_id": mostly("account-1", None, "", "account-2", "all"),
-        "kind": mostly("image", None, "", "video", "url", "other", "Image", "audio"),
+        "kind": mostly("image", None, "", "video", "container", "url", "other", "Image", "audio"),
         "part": mostly("public-gallery", None, "", "albums", "messages"),
         "uploaded_at": INSTANTS,
         "encryption": mostly("none", None, "", "e2ee", "unknown", "None"),
@@ -118,7 +118,9 @@ def orders(draw: st.DrawFn) -> Order:
 @given(
     rows=st.lists(ROWS, max_size=12),
     order=orders(),
-    scannable=st.sampled_from([MEDIA, {"image", "video"}, {"url"}, {"image"}, frozenset()]),
+    scannable=st.sampled_from(
+        [MEDIA, {"image", "video", "container"}, {"url"}, {"image"}, frozenset()]
+    ),
     now=MOMENTS,
     first=st.integers(0, 3),
 )
@@ -205,12 +207,14 @@ def test_a_row_that_says_nothing_is_not_opened():
     assert reason(make_order(), **only_id) == "account_class_unknown"
 
 
-def test_an_open_kind_is_treated_as_an_image():
-    """A row without a kind is opened only where the order covers images and indicators exist."""
-    assert reason(make_order(), kind=None) is None
-    videos = make_order(kinds=["known"], media=["video"])
-    assert reason(videos, kind=None) == "media_out_of_scope"
-    assert reason(make_order(), kind=None, media={"url", "video"}) == "no_indicators"
+@pytest.mark.parametrize("kind", [None, "container"])
+def test_an_open_kind_and_a_container_may_hold_anything_visual(kind):
+    """They are read only where the order covers something visual and indicators for it exist."""
+    assert reason(make_order(), kind=kind) is None
+    assert reason(make_order(kinds=["known"], media=["video"]), kind=kind) is None
+    addresses = make_order(kinds=["url"], media=["url"])
+    assert reason(addresses, kind=kind) == "media_out_of_scope"
+    assert reason(make_order(), kind=kind, media={"url"}) == "no_indicators"
 
 
 def test_consent_is_asked_for_only_where_the_profile_does():

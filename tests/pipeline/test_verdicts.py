@@ -179,7 +179,7 @@ BREAKS = {
     "three decisions": lambda m: m.decisions.append(m.decisions[0]),
     "a short signature": lambda m: setattr(m, "signature", m.signature[1:]),
     "a rejection with a payload": lambda m: setattr(m, "value", verdict_pb2.VERDICT_VALUE_REJECTED),
-    "a payload beyond its size": lambda m: setattr(m, "payload", bytes(2_561)),
+    "a payload beyond its size": lambda m: setattr(m, "payload", bytes(3_073)),
     "a short candidate id": lambda m: setattr(m, "candidate_id", b"x"),
     "a short order id": lambda m: setattr(m.context, "order_id", b"x"),
     "a fraction of a second": lambda m: setattr(m.verdict_time, "nanos", 1),

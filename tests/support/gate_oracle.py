@@ -47,8 +47,10 @@ def reason_not_to_open(  # noqa: C901, PLR0911, PLR0912 - one question after the
             return "outside_period"
 
     # 5. Only the media that the order names, and only those that some indicator can match.
-    kind = "image" if row["kind"] is None else row["kind"]
-    if kind not in order.media:
+    # A container, and an item that only its bytes will name, may hold anything visual.
+    kind = "container" if row["kind"] is None else row["kind"]
+    visual = "image" in order.media or "video" in order.media
+    if kind not in order.media and not (kind == "container" and visual):
         return "media_out_of_scope"
     if kind not in scannable:
         return "no_indicators"

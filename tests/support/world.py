@@ -96,6 +96,7 @@ class World:
             "algorithm": "pdq",
             "radius_bits": 31,
             "min_quality": 50,
+            "profile": "plain" if changes.get("algorithm", "pdq") != "pdq" else "standard",
             "effective": dt.date(2026, 2, 1),
             "not_after": dt.date(2027, 1, 1),
             "order_ids": (REFERENCE,),

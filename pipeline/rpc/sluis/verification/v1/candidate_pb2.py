@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sluis/verification/v1/candidate.proto\x12\x15sluis.verification.v1\"c\n\x07\x43ontext\x12\x10\n\x08order_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\x12\x11\n\tpolicy_id\x18\x04 \x01(\x0c\x12\x0f\n\x07hit_day\x18\x05 \x01(\r\"Q\n\x05Share\x12\x32\n\x06stream\x18\x01 \x01(\x0e\x32\".sluis.verification.v1.ShareStream\x12\t\n\x01x\x18\x02 \x01(\x0c\x12\t\n\x01y\x18\x03 \x01(\x0c\"s\n\rThresholdSeal\x12\x11\n\tgroup_tag\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.sluis.verification.v1.Share\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x12\n\nciphertext\x18\x04 \x01(\x0c\" \n\nDirectSeal\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\"\xe3\x01\n\tCandidate\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12/\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1e.sluis.verification.v1.Context\x12\x17\n\x0fverifier_key_id\x18\x03 \x01(\t\x12\x39\n\tthreshold\x18\x04 \x01(\x0b\x32$.sluis.verification.v1.ThresholdSealH\x00\x12\x33\n\x06\x64irect\x18\x05 \x01(\x0b\x32!.sluis.verification.v1.DirectSealH\x00\x42\x06\n\x04seal\"\xa4\x02\n\x10\x43\x61ndidatePayload\x12\x15\n\rcontent_token\x18\x01 \x01(\x0c\x12\x15\n\raccount_token\x18\x02 \x01(\x0c\x12\x0e\n\x06set_id\x18\x03 \x01(\t\x12\x13\n\x0bset_version\x18\x04 \x01(\r\x12\x32\n\x04kind\x18\x05 \x01(\x0e\x32$.sluis.verification.v1.IndicatorKind\x12\x14\n\x0cindicator_id\x18\x06 \x01(\t\x12\x0e\n\x06method\x18\x07 \x01(\t\x12\x15\n\rdistance_bits\x18\x08 \x01(\r\x12\x13\n\x0bradius_bits\x18\t \x01(\r\x12\x0f\n\x07quality\x18\n \x01(\r\x12\x0f\n\x07pair_id\x18\x0b \x01(\x0c\x12\x15\n\ruser_notified\x18\x0c \x01(\x08*{\n\x0bShareStream\x12\x1c\n\x18SHARE_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14SHARE_STREAM_CONTENT\x10\x01\x12\x1a\n\x16SHARE_STREAM_INDICATOR\x10\x02\x12\x18\n\x14SHARE_STREAM_ACCOUNT\x10\x03*y\n\rIndicatorKind\x12\x1e\n\x1aINDICATOR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14INDICATOR_KIND_KNOWN\x10\x01\x12\x16\n\x12INDICATOR_KIND_NEW\x10\x02\x12\x16\n\x12INDICATOR_KIND_URL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%sluis/verification/v1/candidate.proto\x12\x15sluis.verification.v1\"c\n\x07\x43ontext\x12\x10\n\x08order_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\r\x12\x13\n\x0bkey_version\x18\x03 \x01(\r\x12\x11\n\tpolicy_id\x18\x04 \x01(\x0c\x12\x0f\n\x07hit_day\x18\x05 \x01(\r\"Q\n\x05Share\x12\x32\n\x06stream\x18\x01 \x01(\x0e\x32\".sluis.verification.v1.ShareStream\x12\t\n\x01x\x18\x02 \x01(\x0c\x12\t\n\x01y\x18\x03 \x01(\x0c\"s\n\rThresholdSeal\x12\x11\n\tgroup_tag\x18\x01 \x01(\x0c\x12,\n\x06shares\x18\x02 \x03(\x0b\x32\x1c.sluis.verification.v1.Share\x12\r\n\x05nonce\x18\x03 \x01(\x0c\x12\x12\n\nciphertext\x18\x04 \x01(\x0c\" \n\nDirectSeal\x12\x12\n\nciphertext\x18\x01 \x01(\x0c\"\xe3\x01\n\tCandidate\x12\x14\n\x0c\x63\x61ndidate_id\x18\x01 \x01(\x0c\x12/\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x1e.sluis.verification.v1.Context\x12\x17\n\x0fverifier_key_id\x18\x03 \x01(\t\x12\x39\n\tthreshold\x18\x04 \x01(\x0b\x32$.sluis.verification.v1.ThresholdSealH\x00\x12\x33\n\x06\x64irect\x18\x05 \x01(\x0b\x32!.sluis.verification.v1.DirectSealH\x00\x42\x06\n\x04seal\"\xa2\x03\n\x10\x43\x61ndidatePayload\x12\x15\n\rcontent_token\x18\x01 \x01(\x0c\x12\x15\n\raccount_token\x18\x02 \x01(\x0c\x12\x0e\n\x06set_id\x18\x03 \x01(\t\x12\x13\n\x0bset_version\x18\x04 \x01(\r\x12\x32\n\x04kind\x18\x05 \x01(\x0e\x32$.sluis.verification.v1.IndicatorKind\x12\x14\n\x0cindicator_id\x18\x06 \x01(\t\x12\x0e\n\x06method\x18\x07 \x01(\t\x12\x15\n\rdistance_bits\x18\x08 \x01(\r\x12\x13\n\x0bradius_bits\x18\t \x01(\r\x12\x0f\n\x07quality\x18\n \x01(\r\x12\x0f\n\x07pair_id\x18\x0b \x01(\x0c\x12\x15\n\ruser_notified\x18\x0c \x01(\x08\x12\x0c\n\x04view\x18\r \x01(\t\x12\x12\n\ninner_path\x18\x0e \x03(\r\x12.\n\x05spans\x18\x0f \x03(\x0b\x32\x1f.sluis.verification.v1.TimeSpan\x12\x13\n\x0bspans_total\x18\x10 \x01(\r\x12\x15\n\rshare_percent\x18\x11 \x01(\r\"@\n\x08TimeSpan\x12\x1a\n\x12start_milliseconds\x18\x01 \x01(\r\x12\x18\n\x10\x65nd_milliseconds\x18\x02 \x01(\r*{\n\x0bShareStream\x12\x1c\n\x18SHARE_STREAM_UNSPECIFIED\x10\x00\x12\x18\n\x14SHARE_STREAM_CONTENT\x10\x01\x12\x1a\n\x16SHARE_STREAM_INDICATOR\x10\x02\x12\x18\n\x14SHARE_STREAM_ACCOUNT\x10\x03*y\n\rIndicatorKind\x12\x1e\n\x1aINDICATOR_KIND_UNSPECIFIED\x10\x00\x12\x18\n\x14INDICATOR_KIND_KNOWN\x10\x01\x12\x16\n\x12INDICATOR_KIND_NEW\x10\x02\x12\x16\n\x12INDICATOR_KIND_URL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipeline.rpc.sluis.verification.v1.candidate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SHARESTREAM']._serialized_start=924
-  _globals['_SHARESTREAM']._serialized_end=1047
-  _globals['_INDICATORKIND']._serialized_start=1049
-  _globals['_INDICATORKIND']._serialized_end=1170
+  _globals['_SHARESTREAM']._serialized_start=1116
+  _globals['_SHARESTREAM']._serialized_end=1239
+  _globals['_INDICATORKIND']._serialized_start=1241
+  _globals['_INDICATORKIND']._serialized_end=1362
   _globals['_CONTEXT']._serialized_start=64
   _globals['_CONTEXT']._serialized_end=163
   _globals['_SHARE']._serialized_start=165
@@ -46,5 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANDIDATE']._serialized_start=400
   _globals['_CANDIDATE']._serialized_end=627
   _globals['_CANDIDATEPAYLOAD']._serialized_start=630
-  _globals['_CANDIDATEPAYLOAD']._serialized_end=922
+  _globals['_CANDIDATEPAYLOAD']._serialized_end=1048
+  _globals['_TIMESPAN']._serialized_start=1050
+  _globals['_TIMESPAN']._serialized_end=1114
 # @@protoc_insertion_point(module_scope)

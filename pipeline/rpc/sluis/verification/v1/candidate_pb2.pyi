@@ -253,6 +253,11 @@ class CandidatePayload(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     PAIR_ID_FIELD_NUMBER: _builtins.int
     USER_NOTIFIED_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    INNER_PATH_FIELD_NUMBER: _builtins.int
+    SPANS_FIELD_NUMBER: _builtins.int
+    SPANS_TOTAL_FIELD_NUMBER: _builtins.int
+    SHARE_PERCENT_FIELD_NUMBER: _builtins.int
     content_token: _builtins.bytes
     """Opaque: only the provider's vault can turn it into an item."""
     account_token: _builtins.bytes
@@ -262,7 +267,9 @@ class CandidatePayload(_message.Message):
     kind: Global___IndicatorKind.ValueType
     indicator_id: _builtins.str
     method: _builtins.str
-    """pdq, md5, sha1, sha256 or url."""
+    """pdq, pdq_refined, vpdq, md5, sha1, sha256 or url. pdq_refined is a near match: the picture's frame was
+    fitted to the indicator before they were compared.
+    """
     distance_bits: _builtins.int
     """Hamming distance in bits; 0 for exact methods."""
     radius_bits: _builtins.int
@@ -275,6 +282,20 @@ class CandidatePayload(_message.Message):
     """
     user_notified: _builtins.bool
     """A user has notified the provider of this item."""
+    view: _builtins.str
+    """Which view of the picture matched, in words: "full", "full, rotated 90"; empty for exact methods."""
+    spans_total: _builtins.int
+    """How many showings there are, named or not."""
+    share_percent: _builtins.int
+    """Of a video indicator: how much of it was found, in percent; 0 for other methods."""
+    @_builtins.property
+    def inner_path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Inside a container: the numbers of the entries that lead to what matched, counted from 1."""
+
+    @_builtins.property
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimeSpan]:
+        """When an animation or video shows it: the first showings, in order of time."""
+
     def __init__(
         self,
         *,
@@ -290,11 +311,40 @@ class CandidatePayload(_message.Message):
         quality: _builtins.int = ...,
         pair_id: _builtins.bytes = ...,
         user_notified: _builtins.bool = ...,
+        view: _builtins.str = ...,
+        inner_path: _abc.Iterable[_builtins.int] | None = ...,
+        spans: _abc.Iterable[Global___TimeSpan] | None = ...,
+        spans_total: _builtins.int = ...,
+        share_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_token", b"account_token", "content_token", b"content_token", "distance_bits", b"distance_bits", "indicator_id", b"indicator_id", "kind", b"kind", "method", b"method", "pair_id", b"pair_id", "quality", b"quality", "radius_bits", b"radius_bits", "set_id", b"set_id", "set_version", b"set_version", "user_notified", b"user_notified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_token", b"account_token", "content_token", b"content_token", "distance_bits", b"distance_bits", "indicator_id", b"indicator_id", "inner_path", b"inner_path", "kind", b"kind", "method", b"method", "pair_id", b"pair_id", "quality", b"quality", "radius_bits", b"radius_bits", "set_id", b"set_id", "set_version", b"set_version", "share_percent", b"share_percent", "spans", b"spans", "spans_total", b"spans_total", "user_notified", b"user_notified", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CandidatePayload: _TypeAlias = CandidatePayload  # noqa: Y015
+
+@_typing.final
+class TimeSpan(_message.Message):
+    """From the first to the last moment of one showing, counted from the start of the video."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    END_MILLISECONDS_FIELD_NUMBER: _builtins.int
+    start_milliseconds: _builtins.int
+    end_milliseconds: _builtins.int
+    def __init__(
+        self,
+        *,
+        start_milliseconds: _builtins.int = ...,
+        end_milliseconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_milliseconds", b"end_milliseconds", "start_milliseconds", b"start_milliseconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeSpan: _TypeAlias = TimeSpan  # noqa: Y015

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from matchers.pdq._code import pack
-from matchers.views._planes import turned
+from matchers.views._kernels.planes import turned
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]

@@ -43,7 +43,9 @@ _CAPTION_DEEPEST = 0.60
 _CAPTION_STEP_SHARE = 0.60
 _CAPTION_CLEAR_LINES = 4  # outermost lines that must be plain
 _CAPTION_CLEAR_SHARE = 0.97
-_TOLERANCE, _SOFT_TOLERANCE, _CAPTION_SOFT_TOLERANCE = 4, 14, 10  # grey levels from the colour
+_SCANS = ((PLAIN, 4), (SOFT, 14), (CAPTIONED, 4), (CAPTIONED_SOFT, 10))
+"""Kinds of bars in the order they are looked for, each with the grey levels a pixel may be off."""
+
 _STEP = 8  # grey levels across a cut
 _ROUNDS = 3  # bars inside bars: a letterboxed picture in an app's frame
 _LEAST_SIDE = 48  # pixels; a shorter side is not scanned
@@ -209,17 +211,15 @@ def _cuts_show_steps(grey: U8, box: I64, share: float, lines: U8) -> bool:
     cut may be blends of both.
     """
     height, width = grey.shape
-    whole = np.array([0, height, 0, width])
-    along = np.empty(4, np.int64)
+    along = np.empty(4, np.int64)  # the lines of the whole picture, but only as long as the cut
     for side in range(4):
-        depth = abs(box[side] - whole[side])
+        if side in (TOP, BOTTOM):
+            along[0], along[1], along[2], along[3] = 0, height, box[2], box[3]
+        else:
+            along[0], along[1], along[2], along[3] = box[0], box[1], 0, width
+        depth = abs(box[side] - along[side])
         if depth == 0:
             continue
-        along[:] = whole  # the lines of the whole picture, but only as long as the cut
-        if side in (TOP, BOTTOM):
-            along[2], along[3] = box[2], box[3]
-        else:
-            along[0], along[1] = box[0], box[1]
         outside = max(0, depth - 2)
         inside = min(_lines(along, side) - 1, depth + 1)
         length = _line(grey, along, side, outside, lines[0])
@@ -339,9 +339,13 @@ def _note(grey: U8, box: I64, kind: int, found: int, boxes: I64, kinds: I64) -> 
     if height * _LEAST_BOX_SHARE < grey.shape[0] or width * _LEAST_BOX_SHARE < grey.shape[1]:
         return found
     for k in range(found):
-        if np.abs(boxes[k] - box).sum() < 3:
+        apart = 0
+        for side in range(4):
+            apart += abs(boxes[k, side] - box[side])
+        if apart < 3:
             return found
-    boxes[found] = box
+    for side in range(4):  # numba compiles an array assignment for seconds
+        boxes[found, side] = box[side]
     kinds[found] = kind
     return found + 1
 
@@ -364,29 +368,25 @@ def find_boxes(grey: U8, boxes: I64, kinds: I64) -> int:
     lines = np.empty((2, max(height, width)), np.uint8)
     box = np.empty(4, np.int64)
     found = 0
-    for first, tolerance in ((PLAIN, _TOLERANCE), (SOFT, _SOFT_TOLERANCE)):
-        if not _without_bars(grey, tolerance, False, lines, box):
+    for scan in range(len(_SCANS)):
+        kind, tolerance = _SCANS[scan]
+        captioned = kind >= CAPTIONED
+        share = _CAPTION_STEP_SHARE if captioned else _PLAIN_STEP_SHARE
+        if not _without_bars(grey, tolerance, captioned, lines, box):
             continue
-        if not _cuts_show_steps(grey, box, _PLAIN_STEP_SHARE, lines):
+        if not _cuts_show_steps(grey, box, share, lines):
             continue
-        found = _note(grey, box, first, found, boxes, kinds)
+        found = _note(grey, box, kind, found, boxes, kinds)
+        if captioned:
+            continue
         down = min(box[0], height - box[1])
         across = min(box[2], width - box[3])
-        for kind, rows, columns in (
-            (first + 1, down, across),
-            (first + 2, min(down, across), min(down, across)),
-        ):
-            if rows + columns > 0:
-                box[0], box[1], box[2], box[3] = rows, height - rows, columns, width - columns
-                found = _note(grey, box, kind, found, boxes, kinds)
-    for kind, tolerance in (
-        (CAPTIONED, _TOLERANCE),
-        (CAPTIONED_SOFT, _CAPTION_SOFT_TOLERANCE),
-    ):
-        if _without_bars(grey, tolerance, True, lines, box) and _cuts_show_steps(
-            grey, box, _CAPTION_STEP_SHARE, lines
-        ):
-            found = _note(grey, box, kind, found, boxes, kinds)
+        for narrower in range(1, 3):  # even bars, then a frame
+            if narrower == 2:
+                down = across = min(down, across)
+            if down + across > 0:
+                box[0], box[1], box[2], box[3] = down, height - down, across, width - across
+                found = _note(grey, box, kind + narrower, found, boxes, kinds)
     if _without_fill(grey, box):
         found = _note(grey, box, BLURRED, found, boxes, kinds)
     return found

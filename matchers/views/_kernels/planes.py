@@ -22,6 +22,9 @@ FADE = 0.07
 """Beyond an upload's edge its outermost samples go on, fading towards the mean as exp(-distance /
 FADE), distance in widths of the upload. Learned extrapolation is no better (docs/views.md)."""
 
+_FADE_STEPS = 512  # to a width; beyond one nothing is left
+_FADED = np.exp(-np.arange(_FADE_STEPS) / _FADE_STEPS / FADE).astype(np.float32)
+
 SHIFT = 0.08
 """How far, in cells, PDQ's samples lie behind the middle of theirs, on average over common sizes:
 its boxes reach one sample further ahead where they are even."""
@@ -31,6 +34,9 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
 _njit_any_order = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
 )
+
+# No number here is infinite or none: minimum and maximum may then be vectorised.
+_njit_finite = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 
 
 @_njit_any_order
@@ -97,7 +103,7 @@ def clean_plane(grey: U8, box: I64, plane: F32) -> None:
             plane[i, j] = (plane[i, j] - mean) * scale
 
 
-@_njit_any_order
+@_njit_finite
 def _sample_row(levels: F32, x: F32, y: F32, out: F32) -> None:
     """A plane at 64 places, by a straight line between cells; fading beyond the edge.
 
@@ -109,6 +115,7 @@ def _sample_row(levels: F32, x: F32, y: F32, out: F32) -> None:
     """
     zero, one, half = np.float32(0), np.float32(1), np.float32(0.5)
     side, most = np.float32(SIDE), np.float32(SIDE - 1.001)
+    steps = np.float32(_FADE_STEPS)
     cell = np.empty(SIDE, np.int32)
     across, down = np.empty(SIDE, np.float32), np.empty(SIDE, np.float32)
     for j in range(SIDE):
@@ -125,8 +132,7 @@ def _sample_row(levels: F32, x: F32, y: F32, out: F32) -> None:
         out[j] = upper + (lower - upper) * down[j]
     for j in range(SIDE):
         beyond = abs(x[j] - min(max(x[j], zero), one)) + abs(y[j] - min(max(y[j], zero), one))
-        if beyond > zero:
-            out[j] *= np.float32(math.exp(-beyond / FADE))
+        out[j] *= _FADED[min(np.uint32(np.int32(beyond * steps)), np.uint32(_FADE_STEPS - 1))]
 
 
 @_njit

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from matchers.pdq._code import pack
-from matchers.views._planes import FADE, SHIFT, SIDE
-from matchers.views._project import product
+from matchers.views._kernels.planes import FADE, SHIFT, SIDE
+from matchers.views._kernels.project import product
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -100,15 +100,18 @@ def fit(plane: F32, basis: F32, indicator: U8, missing: F64) -> int:
         for _ in range(ROUNDS):
             is_nearer = False
             for move in range(8):
-                tried = missing.copy()
-                tried[move // 2] += step if move % 2 == 0 else -step
-                if abs(tried[move // 2]) > FURTHEST:
+                side = move // 2
+                held = missing[side]
+                moved = held + (step if move % 2 == 0 else -step)
+                if abs(moved) > FURTHEST:
                     continue
-                distance = distance_at(plane, basis, tried, indicator)
+                missing[side] = moved
+                distance = distance_at(plane, basis, missing, indicator)
                 if distance < best:
                     best = distance
-                    missing[:] = tried
                     is_nearer = True
+                else:
+                    missing[side] = held
             if not is_nearer:
                 break
         step /= 2.0
