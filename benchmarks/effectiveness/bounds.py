@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 CONFIDENCE: Final = 0.95
 _Z: Final = 1.959963984540054  # of a two-sided interval at that confidence
+_LEAST_FITTED: Final = 10
 _HALVINGS: Final = 60  # until a bound no longer moves
 
 
@@ -40,7 +41,9 @@ def wilson(hits: float, tried: int) -> Interval:
     centre = (share + _Z**2 / (2 * tried)) / (1 + _Z**2 / tried)
     half = math.sqrt(share * (1 - share) / tried + _Z**2 / (4 * tried**2)) * _Z
     half /= 1 + _Z**2 / tried
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    least = 0.0 if hits == 0 else max(0.0, centre - half)
+    most = 1.0 if hits == tried else min(1.0, centre + half)
+    return Interval(share, least, most)
 
 
 def at_most(hits: int, tried: int) -> float:
@@ -76,6 +79,12 @@ def _at_most_hits(hits: int, tried: int, share: float) -> float:
     )  # fmt: skip
 
 
+def by_chance(bits: int, threshold_bits: int) -> float:
+    """Share of independent random codes that are within a threshold: no hasher confuses less."""
+    near = sum(math.comb(bits, k) for k in range(threshold_bits + 1))
+    return near / float(2**bits)
+
+
 @dataclass(frozen=True)
 class Tail:
     """An exponential model of how rare small distances are.
@@ -100,23 +109,23 @@ class Tail:
         return self.share * math.exp(-max(0.0, self.start_bits - radius_bits) / self.scale_bits)
 
 
-def fit(counts: npt.NDArray[np.int64], lowest: float) -> Tail:
+def fit(counts: npt.NDArray[np.int64], lowest: float) -> Tail | None:
     """Maximum likelihood of an exponential on the lowest share of distances.
 
     Args:
         counts: int64 [n]; how many distances are 0, 1, 2, ... bits.
         lowest: the share of distances to fit.
 
-    Raises:
-        ValueError: there are fewer than ten distances in that share.
+    Returns:
+        None where fewer than ten distances are in that share: they would make a drawing, no model.
     """
     total = int(counts.sum())
     below = np.cumsum(counts)
     start = int(np.searchsorted(below, lowest * total))
     taken = counts[: start + 1]
     seen = int(taken.sum())
-    if seen < 10:
-        raise ValueError(f"{seen} distances in the lowest {lowest:g} of {total:,}: too few to fit")
+    if seen < _LEAST_FITTED:
+        return None
     # Distances are whole bits: half a bit more keeps the mean of a continuous variable.
     mean = float((taken * (start + 0.5 - np.arange(start + 1))).sum()) / seen
     return Tail(float(start), seen / total, mean, seen)

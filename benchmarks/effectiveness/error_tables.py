@@ -10,7 +10,6 @@ from benchmarks.effectiveness import bounds
 from benchmarks.effectiveness.shares import (
     KIND_NAMES,
     RADIUS_BITS,
-    Counts,
     all_kinds,
     bound,
     percentile,
@@ -19,6 +18,7 @@ from benchmarks.tables import NONE, Table, number
 
 _TAIL_SHARE: Final = 0.15  # of the pictures' nearest distances, for the model by picture
 _PAIR_SHARE: Final = 1e-3  # of the distances of pairs, for the model by pair
+_MODELLED: Final = (31, 47)
 _SCALE: Final = (1_000_000, 10_000_000)  # uploads, and listed pictures, that models are asked about
 
 
@@ -31,7 +31,7 @@ def all_pairs(pairs: dict[str, Any]) -> Table:
         rows.append(
             (
                 profile,
-                *(f"{pairs['within'][column][radius]:,}" for radius in radii),
+                *(f"{sum(pairs['histogram'][column][: radius + 1]):,}" for radius in radii),
                 str(closest_pairs[0]["bits"]),
                 percentile(counts, 0.01),
                 percentile(counts, 0.50),
@@ -143,55 +143,37 @@ def tail(pairs: dict[str, Any], found: dict[str, Any]) -> Table:
     rows = []
     for column, profile in enumerate(found["closest"]):
         counts = all_kinds(found["nearest"], column)
-        tried = int(counts.sum())
         by_picture = bounds.fit(counts, _TAIL_SHARE)
-        within = np.array(pairs["within"][column])
-        modelled = [
-            _flagged(by_picture, radius, uploads, listed / found["codes"]) for radius in (31, 47)
-        ]
-        by_pair = _pair_tail(within, pairs["pairs"])
+        by_pair = bounds.fit(np.array(pairs["histogram"][column]), _PAIR_SHARE)
+        lists = listed / found["codes"]
         rows.append(
             (
                 profile,
-                bound(int(counts[: RADIUS_BITS + 1].sum()), tried),
-                *modelled,
-                *(
-                    NONE
-                    if by_pair is None
-                    else number(by_pair.share_within(radius) * uploads * listed)
-                    for radius in (31, 47)
-                ),
+                bound(int(counts[: RADIUS_BITS + 1].sum()), int(counts.sum())),
+                *(_flagged(by_picture, radius, lists, uploads) for radius in _MODELLED),
+                *(_flagged(by_pair, radius, listed, uploads) for radius in _MODELLED),
             )
         )
     return Table(
         "tail",
-        "Beyond what was seen: one bound and two models that disagree",
+        "Beyond what was seen: one bound, and two models that disagree",
         (
             "profile",
             "bound: pictures with a false match in this list",
-            "model by picture, 31: pictures flagged",
-            "47",
-            "model by pair, 31: false pairs",
-            "47",
+            *(f"model by picture, flagged at {radius}" for radius in _MODELLED),
+            *(f"model by pair, flagged at {radius}" for radius in _MODELLED),
         ),
         tuple(rows),
-        f"Models: of {uploads:,} uploads against {listed:,} listed pictures, an exponential tail "
-        f"fitted to the lowest {_TAIL_SHARE:.0%} of nearest distances to the long list, or to the "
-        f"lowest {_PAIR_SHARE:.1%} of distances of pairs. They reach tens of bits below anything "
-        "seen and are guesses; only the bound is one.",
+        f"Models: how many of {uploads:,} uploads would be flagged by {listed:,} listed pictures. "
+        f"By picture: an exponential tail fitted to the lowest {_TAIL_SHARE:.0%} of pictures' "
+        "nearest distances to the long list; by pair: to the lowest "
+        f"{_PAIR_SHARE:.1%} of distances of pairs of unedited pictures. They reach tens of bits "
+        "below anything seen and are guesses; only the first column is a bound, and for this list.",
     )
 
 
-def _flagged(model: bounds.Tail, radius: int, uploads: int, lists: float) -> str:
-    return number(min(1.0, model.share_within(radius) * lists) * uploads)
-
-
-def _pair_tail(within: Counts, pairs: int) -> bounds.Tail | None:
-    """The model by pair; None where too few pairs are within the curve to fit one."""
-    counts = np.diff(within, prepend=0)
-    total = np.append(counts, pairs - int(within[-1]))
-    try:
-        found = bounds.fit(total, _PAIR_SHARE)
-    except ValueError:
-        return None
-    return found if found.start_bits < len(counts) else None
+def _flagged(model: bounds.Tail | None, radius: int, times: float, uploads: int) -> str:
+    """Uploads that a model says are flagged: by one try, or by each of so many."""
+    if model is None:
+        return NONE
+    return number(min(1.0, model.share_within(radius) * times) * uploads)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.effectiveness import edits, false_matches, kept, natural, ours, peers
+from benchmarks.effectiveness import bounds, edits, false_matches, kept, natural, ours, peers
 from benchmarks.effectiveness.false_matches import Looked
 from benchmarks.effectiveness.pictures import Corpus, Kind, Picture, joined
 from benchmarks.effectiveness.uploads import FAR, UPLOADS, Codes, blobs
@@ -25,6 +25,10 @@ RADII: Final = (15, 23, 31, 39, 47)
 """For which recall is kept edit by edit; 31 is the set's default, 47 where "refine" begins."""
 CURVE: Final = range(65)
 """For which it is kept edit group by edit group."""
+LISTED: Final = 10_000_000
+RARE: Final = 1e-3
+"""Hashers are compared where an upload has at most so many strangers among so many listed pictures
+by chance alone, as if codes were independent random bits: no hasher can do better than that."""
 MOST_NAMED: Final = 12
 """Closest pairs that are named."""
 
@@ -132,19 +136,22 @@ class Session:
             peers.measure, [self.pictures[row] for row in rows], peers.CODE, "peers"
         )
         distances = np.array([one["distances"] for one in measured])
-        found = [
-            _way(peer.name, peer.bits, peer.usual_bits, distances[:, :, column], pairs)
-            for column, (peer, pairs) in enumerate(
-                zip(peers.PEERS, peers.pairs(measured), strict=True)
+        found = []
+        for column, pairs in enumerate(peers.pairs(measured)):
+            peer = peers.PEERS[column]
+            views = float(np.mean([one["lengths"][column] for one in measured]))
+            found.append(
+                _way(peer.name, peer.bits, peer.usual_bits, views, distances[:, :, column], pairs)
             )
-        ]
         own = np.array([self._ours[row]["distances"] for row in rows])
         between = self._refined_pairs[:, rows[:, None], rows]
-        found += [
-            _way(f"Sluis, {name}", limits.PDQ_BITS, limits.PDQ_RADIUS_BITS, own[:, :, column],
-                 between[column])
-            for column, name in enumerate(ours.PROFILES)
-        ]  # fmt: skip
+        levels = [self._looked[row].unedited()[1] for row in rows]
+        for column, name in enumerate(ours.PROFILES):
+            views = float(np.mean([(level <= column).sum() for level in levels]))
+            found.append(
+                _way(f"Sluis, {name}", limits.PDQ_BITS, limits.PDQ_RADIUS_BITS, views,
+                     own[:, :, column], between[column])
+            )  # fmt: skip
         return {"pictures": len(rows), "edits": list(UPLOADS[1:]), "ways": found}
 
     @cached_property
@@ -179,7 +186,7 @@ class Session:
         return {
             "listed": sum(one.indicator is not None for one in self._looked),
             "pairs": int((found[0] < FAR).sum()),
-            "within": _within(found.reshape(len(ours.PROFILES), -1)),
+            "histogram": [_histogram(bits[bits < FAR]) for bits in found],
             "nearest": self._by_kind(found.min(axis=2)),
             "closest": closest,
         }
@@ -295,28 +302,38 @@ def _histogram(bits: I16) -> list[int]:
     return counts
 
 
-def _way(name: str, bits: int, usual_bits: int, distances: I16, pairs: I16) -> dict[str, Any]:
-    """A hasher by its threshold: recall of all edits and of each, and what it confuses.
+def _way(
+    name: str, bits: int, usual_bits: int, views: float, distances: I16, pairs: I16
+) -> dict[str, Any]:
+    """A hasher by its threshold: recall of all edits, what it confuses, thresholds to compare at.
 
     Args:
         name: of the way.
         bits: of its code.
         usual_bits: its usual threshold.
+        views: codes that it looks up of an upload, on average.
         distances: int16 [pictures, uploads], to the own.
         pairs: int16 [uploads, listed], to others; the diagonal is `FAR`.
     """
     thresholds = range(bits // 2 + 1)
     edited = distances[:, 1:]
     confused = [int((pairs <= threshold).sum()) for threshold in thresholds]
+    by_chance = [bounds.by_chance(bits, threshold) * views * LISTED for threshold in thresholds]
+    at = {
+        "usual": usual_bits,
+        "none confused": max((t for t in thresholds if confused[t] == 0), default=-1),
+        "rare by chance": max((t for t in thresholds if by_chance[t] <= RARE), default=-1),
+    }
+    at["comparable"] = min(at.values())
     return {
         "name": name,
         "bits": bits,
-        "usual_bits": usual_bits,
+        "views": views,
+        "thresholds": at,
+        "by_chance": by_chance[usual_bits],
         "found": [int((edited <= threshold).sum()) for threshold in thresholds],
         "tried": int(edited.size),
         "confused": confused,
         "pairs": int((pairs < FAR).sum()),
-        "edits": [
-            [int((column <= threshold).sum()) for threshold in thresholds] for column in edited.T
-        ],
+        "edits": [int((column <= at["comparable"]).sum()) for column in edited.T],
     }

@@ -4,69 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from benchmarks.effectiveness.shares import group_interval, with_interval
-from benchmarks.tables import NONE, Table
-
-
-def widest_without(way: dict[str, Any], most: int = 0) -> int:
-    """The widest threshold at which no more than `most` pairs are confused; -1 for none."""
-    return int(np.searchsorted(way["confused"], most, side="right")) - 1
+from benchmarks.tables import NONE, Table, number
 
 
 def hashers(peers: dict[str, Any]) -> Table:
     """Every way at its usual threshold and where it confuses as few as the others."""
     rows = []
-    allowed = max(1, next(iter(peers["ways"]))["pairs"] // 10_000)
     for way in peers["ways"]:
-        usual = way["usual_bits"]
-        cells = [
-            way["name"],
-            f"{usual} of {way['bits']}",
-            f"{way['confused'][usual]:,} of {way['pairs']:,}",
-            _found(way, usual, peers),
-        ]
-        for most in (0, allowed):
-            threshold = widest_without(way, most)
-            cells += [str(threshold), _found(way, threshold, peers)]
-        rows.append(tuple(cells))
+        at = way["thresholds"]
+        rows.append(
+            (
+                way["name"],
+                f"{way['views']:.3g}",
+                f"{at['usual']} of {way['bits']}",
+                f"{way['confused'][at['usual']]:,} of {way['pairs']:,}",
+                number(way["by_chance"]) if way["by_chance"] > 1e-9 else "< 1e-9",
+                _found(way, at["usual"], peers),
+                str(at["none confused"]),
+                _found(way, at["none confused"], peers),
+                str(at["rare by chance"]),
+                _found(way, at["rare by chance"], peers),
+            )
+        )
     return Table(
         "hashers",
         f"Hashers at comparable error: {peers['pictures']} photographs, all edits",
         (
-            "way", "usual threshold", "pairs confused there", "recall there, %",
-            "widest without a confused pair", "recall there, %",
-            f"widest with {allowed} in {peers['ways'][0]['pairs']:,}", "recall there, %",
+            "way",
+            "codes an upload",
+            "usual threshold",
+            "pairs confused",
+            "strangers by chance in 10M",
+            "recall, %",
+            "widest without a confused pair",
+            "recall, %",
+            "widest with 1 stranger by chance in 1,000 uploads",
+            "recall, %",
         ),
         tuple(rows),
-        "Confused: of all ordered pairs of two distinct photographs, unedited. The widest "
-        "threshold hangs on the closest pair alone, and is no advice: a list of millions needs a "
-        "narrower one.",
-    )  # fmt: skip
+        "Pairs confused: of all ordered pairs of two distinct photographs, unedited; the widest "
+        "threshold without one hangs on the closest pair alone and is no advice. By chance: what "
+        "an upload would match in a list of 10 million if codes were independent random bits. Real "
+        "codes are not, so every hasher confuses more than that.",
+    )
 
 
 def by_edit(peers: dict[str, Any]) -> Table:
-    """Every edit at the widest threshold without a confused pair, all ways side by side."""
-    names = [way["name"] for way in peers["ways"]]
-    at = [widest_without(way) if way["bits"] == 64 else way["usual_bits"] for way in peers["ways"]]
-    rows = [
-        (
-            name,
-            *(
-                with_interval(way["edits"][row][threshold], peers["pictures"])
-                for way, threshold in zip(peers["ways"], at, strict=True)
-            ),
-        )
-        for row, name in enumerate(peers["edits"])
-    ]
+    """Every edit, all ways side by side, each at the strictest of its three thresholds."""
     return Table(
         "hashers by edit",
-        "Recall in % by edit: PDQ at 31 of 256 bits, 64-bit hashes at their widest threshold "
-        "without a confused pair",
-        ("edit", *(f"{name} ({threshold})" for name, threshold in zip(names, at, strict=True))),
-        tuple(rows),
-        "In brackets Wilson's 95% interval.",
+        "Recall in % by edit, each hasher at the narrowest of its three thresholds above",
+        ("edit", *(f"{way['name']} ({way['thresholds']['comparable']})" for way in peers["ways"])),
+        tuple(
+            (name, *(with_interval(way["edits"][row], peers["pictures"]) for way in peers["ways"]))
+            for row, name in enumerate(peers["edits"])
+        ),
+        "In brackets after a share Wilson's 95% interval, after a name the threshold in bits.",
     )
 
 

@@ -141,10 +141,10 @@ def _draw_nearest(found: dict[str, Any]) -> str:
         least = 100 * np.maximum(below, 1e-9) / total
         axes.fill_between(bits, least, most, step="post", color=colour, alpha=0.12, linewidth=0)
         model = bounds.fit(counts, 0.15)
-        modelled = bits[bits <= model.start_bits]
-        axes.plot(
-            modelled, [100 * model.share_within(float(one)) for one in modelled], ":", color=colour
-        )
+        if model:
+            modelled = bits[bits <= model.start_bits]
+            shares = [100 * model.share_within(float(one)) for one in modelled]
+            axes.plot(modelled, shares, ":", color=colour)
     axes.axvline(RADIUS_BITS, color="#23303b", linewidth=1)
     axes.set_yscale("log")
     axes.set_ylim(1e-4, 120)
@@ -179,7 +179,7 @@ def _draw_hashers(peers: dict[str, Any]) -> str:
             wrong[shown], right[shown], color=colour, label=way["name"],
             linestyle="-" if is_ours else "--", linewidth=2 if is_ours else 1.4,
         )  # fmt: skip
-        usual = way["usual_bits"]
+        usual = way["thresholds"]["usual"]
         axes.plot(wrong[usual], right[usual], "o", color=colour, markersize=6)
     axes.set_xscale("log")
     axes.set_xlabel("pairs of distinct photographs confused (left edge: none), share")

@@ -27,11 +27,11 @@ def unit(results: Results, name: str) -> dict[str, Any] | None:
 
 
 def percent(share: float) -> str:
-    """One decimal; never rounded to a round 100 or 0 that it is not."""
+    """One decimal; not rounded to a 100 or 0 that it is not."""
     text = f"{100 * share:.1f}"
     if text == "100.0" and share < 1:
-        return "99.9"
-    return "0.1" if text == "0.0" and share > 0 else text
+        return ">99.9"
+    return "<0.1" if text == "0.0" and share > 0 else text
 
 
 def with_interval(hits: float, tried: int) -> str:

@@ -51,7 +51,8 @@ def summary(recall: dict[str, Any], results: Results) -> Table:
             cells.append(group_interval(within, found["pictures"], one["edits"]))
         confused = NONE
         if pairs:
-            confused = f"{pairs['within'][column][RADIUS_BITS]} of {pairs['pairs']:,}"
+            seen = sum(pairs["histogram"][column][: RADIUS_BITS + 1])
+            confused = f"{seen} of {pairs['pairs']:,}"
         rows.append((profile, *cells, confused))
     return Table(
         "summary",

@@ -73,16 +73,26 @@ def test_a_tail_finds_the_scale_it_was_drawn_with() -> None:
     bits = np.floor(80 - rng.exponential(6, 200_000)).astype(np.int64)
     counts = np.bincount(bits[bits >= 0], minlength=130)
     found = bounds.fit(counts, 0.15)
+    assert found is not None
     assert found.scale_bits == pytest.approx(6, rel=0.03)
     assert found.share_within(found.start_bits) == pytest.approx(found.share)
     expected = (bits <= 40).mean()
     assert found.share_within(40) == pytest.approx(expected, rel=0.25)
 
 
-def test_a_tail_of_too_few_distances_is_refused() -> None:
-    """A model of nine points would be a drawing."""
+def test_too_few_distances_make_no_model() -> None:
+    """Nine points would be a drawing, ten are taken."""
     counts = np.zeros(130, np.int64)
+    counts[100] = 10_000
     counts[60] = 9
-    counts[100] = 1_000
-    with pytest.raises(ValueError, match="9 distances"):
-        bounds.fit(counts, 0.001)
+    assert bounds.fit(counts, 0.0005) is None
+    counts[60] = 10
+    assert bounds.fit(counts, 0.0005) is not None
+
+
+def test_chance_is_the_binomials() -> None:
+    """Half of all random codes are within half of the bits; 64 bits at 10 are soon met by chance."""
+    assert bounds.by_chance(63, 31) == pytest.approx(0.5)
+    assert bounds.by_chance(64, 64) == 1
+    assert bounds.by_chance(64, 10) == pytest.approx(9.98e-9, rel=0.001)
+    assert bounds.by_chance(256, 31) < 1e-30

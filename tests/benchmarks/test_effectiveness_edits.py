@@ -82,7 +82,9 @@ def test_a_screenshot_has_the_picture_in_it(picture: Image.Image) -> None:
         height, width = pixels.shape[:2]
         left = (screen.shape[1] - width) // 2
         tops = range(screen.shape[0] - height + 1)
-        assert any((screen[top : top + height, left : left + width] == pixels).all() for top in tops)
+        assert any(
+            (screen[top : top + height, left : left + width] == pixels).all() for top in tops
+        )
 
 
 def test_a_straightened_picture_has_no_corners_of_the_turn() -> None:
