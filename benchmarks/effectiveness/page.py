@@ -45,7 +45,9 @@ the hard case: a thing on white looks like a picture with white borders, and tri
         ("pairs", "closest pairs"),
         text="""\
 An upload must not match what it does not show. Every picture is uploaded as it is and compared with
-every other listed picture: each view of the one with the plain code of the other.""",
+every other listed picture: each view of the one with the plain code of the other. What comes
+nearest is not drawn at random: in every run so far it was simple pictures, one round or long thing
+on even ground (a planet, a ball, a plate, a squash, a hammer).""",
     ),
     _Section(
         "False matches: a long list",

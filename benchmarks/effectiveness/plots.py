@@ -118,8 +118,8 @@ def _nearest(found: dict[str, Any]) -> Plot:
     return Plot(
         "nearest",
         "Share of pictures that have another picture within so many bits, on a logarithmic axis, "
-        "for each profile; above it the 95% upper bound, which goes on where nothing was seen; "
-        "dotted, the exponential model.",
+        "for each profile; dashed, the 95% upper bound, which goes on where nothing was seen; "
+        "dotted, the exponential model, a guess.",
         functools.partial(_draw_nearest, found),
     )
 
@@ -138,8 +138,7 @@ def _draw_nearest(found: dict[str, Any]) -> str:
             linewidth=2,
         )  # fmt: skip
         most = [100 * bounds.at_most(int(one), total) for one in below]
-        least = 100 * np.maximum(below, 1e-9) / total
-        axes.fill_between(bits, least, most, step="post", color=colour, alpha=0.12, linewidth=0)
+        axes.step(bits, most, "--", where="post", color=colour, linewidth=1)
         model = bounds.fit(counts, 0.15)
         if model:
             modelled = bits[bits <= model.start_bits]
