@@ -96,29 +96,36 @@ def natural(found: dict[str, Any]) -> Table:
 def edited_uploads(edited: dict[str, Any]) -> Table:
     """Every edit of every picture against all that it is not."""
     rows = []
-    for against, name in (("pairs", "all other pictures"), ("natural", "the long list")):
-        found = edited[against]
-        profiles = ("plain", "standard", "thorough", "refine")[: len(found["uploads"])]
+    for key, against, profiles, radii, asked in (
+        ("pairs", "all other pictures", ("plain", "standard", "thorough"), (31, 39, 47), "uploads"),
+        ("natural", "the long list", ("plain", "standard", "thorough"), (31,), "uploads"),
+        ("near", "the long list", ("thorough", "refine, fitted"), (31, 39, 47), "sampled"),
+    ):
+        found = edited[key]
         for column, profile in enumerate(profiles):
+            within = found["uploads"][column]
             counts = all_kinds(found["nearest"], column)
             rows.append(
                 (
-                    name,
+                    against,
                     profile,
-                    *(f"{found['uploads'][column][radius]:,}" for radius in (31, 39, 47)),
+                    f"{edited[asked]:,}",
+                    *(
+                        f"{within[radius]:,}" if radius in radii else NONE
+                        for radius in (31, 39, 47)
+                    ),
                     bound(int(counts[: RADIUS_BITS + 1].sum()), int(counts.sum())),
                 )
             )
-    pictures = int(all_kinds(edited["pairs"]["nearest"], 0).sum())
     return Table(
         "edited",
-        f"False matches of {pictures * edited['uploads']:,} edited uploads "
-        f"({pictures:,} pictures in {edited['uploads']} versions)",
-        ("against", "profile", "uploads within 31", "within 39", "within 47",
+        f"False matches of {edited['uploads']:,} edited uploads",
+        ("against", "profile", "uploads", "within 31", "within 39", "within 47",
          f"pictures with any at {RADIUS_BITS}"),
         tuple(rows),
-        'The long list is searched as far as 47 bits. "refine" counts what the fitted box brings '
-        "that near; before the fit it has thorough's distances.",
+        "The long list is searched to 31 bits for every upload, and to 47, where the profile refine "
+        "begins, for one in eight. A dash: not searched so far. The bound counts pictures, since "
+        "uploads of one picture are not independent.",
         text_columns=2,
     )  # fmt: skip
 

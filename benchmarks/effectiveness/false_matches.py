@@ -40,6 +40,11 @@ class Looked:
     upload: I16
     level: npt.NDArray[np.uint8]
 
+    def only(self, uploads: Sequence[int]) -> Looked:
+        """The same with some of its uploads."""
+        rows = np.isin(self.upload, uploads)
+        return Looked(self.indicator, self.codes[rows], self.upload[rows], self.level[rows])
+
     def unedited(self) -> tuple[Codes, npt.NDArray[np.uint8]]:
         """Codes and levels of the picture as it is."""
         rows = self.upload == 0

@@ -29,6 +29,8 @@ LISTED: Final = 10_000_000
 RARE: Final = 1e-3
 """Hashers are compared where an upload has at most so many strangers among so many listed pictures
 by chance alone, as if codes were independent random bits: no hasher can do better than that."""
+WIDE_EVERY: Final = 8
+"""One upload in so many is looked up in the long list at the radius of "refine": it is slow."""
 MOST_NAMED: Final = 12
 """Closest pairs that are named."""
 
@@ -213,15 +215,22 @@ class Session:
     def edited(self) -> dict[str, Any]:
         """Every upload of every picture against all other pictures and against the long list."""
         pairs = false_matches.edited_pairs(self._looked)
-        crops, near = false_matches.edited_natural(
-            self._looked, self._crops, self._own, limits.REFINE_RADIUS_BITS, self.say
-        )
-        fitted = self._fitted(near)
+        crops, _ = self._against_crops(self._looked, limits.PDQ_RADIUS_BITS)
+        some = [one.only(_sampled(row)) for row, one in enumerate(self._looked)]
+        wide, near = self._against_crops(some, limits.REFINE_RADIUS_BITS)
+        fitted = np.minimum(wide[-1], self._fitted(near))
         return {
-            "uploads": len(UPLOADS),
+            "uploads": len(self.pictures) * len(UPLOADS),
+            "sampled": sum(len(_sampled(row)) for row in range(len(self.pictures))),
             "pairs": self._affected(pairs),
-            "natural": self._affected(np.concatenate([crops, fitted[None]])),
+            "natural": self._affected(crops),
+            "near": self._affected(np.stack([wide[-1], fitted])),
         }
+
+    def _against_crops(
+        self, looked: Sequence[Looked], radius_bits: int
+    ) -> tuple[I16, list[false_matches.Near]]:
+        return false_matches.edited_natural(looked, self._crops, self._own, radius_bits, self.say)
 
     def _fitted(self, near: Sequence[false_matches.Near]) -> I16:
         """What the fit makes of crops of other pictures: int16 [pictures, uploads]."""
@@ -259,6 +268,11 @@ class Session:
             for kind in KINDS
             if len(rows := self._of(kind))
         }
+
+
+def _sampled(row: int) -> list[int]:
+    """Uploads of a picture that the wide search asks about: other ones for the next picture."""
+    return [upload for upload in range(len(UPLOADS)) if (upload + row) % WIDE_EVERY == 0]
 
 
 def _recall(distances: I16) -> dict[str, Any]:
