@@ -123,7 +123,7 @@ def edited_uploads(edited: dict[str, Any]) -> Table:
         ("against", "profile", "uploads", "within 31", "within 39", "within 47",
          f"pictures with any at {RADIUS_BITS}"),
         tuple(rows),
-        "The long list is searched to 31 bits for every upload, and to 47, where the profile refine "
+        "The long list is searched to 31 bits for every upload, and to 47, where refine "
         "begins, for one in eight. A dash: not searched so far. The bound counts pictures, since "
         "uploads of one picture are not independent.",
         text_columns=2,
