@@ -18,6 +18,7 @@ from benchmarks.tables import NONE, Table, number
 
 _TAIL_SHARE: Final = 0.15  # of the pictures' nearest distances, for the model by picture
 _PAIR_SHARE: Final = 1e-3  # of the distances of pairs, for the model by pair
+_LEVELS: Final = ("plain", "standard", "thorough")
 _MODELLED: Final = (31, 47)
 _SCALE: Final = (1_000_000, 10_000_000)  # uploads, and listed pictures, that models are asked about
 
@@ -97,8 +98,8 @@ def edited_uploads(edited: dict[str, Any]) -> Table:
     """Every edit of every picture against all that it is not."""
     rows = []
     for key, against, profiles, radii, asked in (
-        ("pairs", "all other pictures", ("plain", "standard", "thorough"), (31, 39, 47), "uploads"),
-        ("natural", "the long list", ("plain", "standard", "thorough"), (31,), "uploads"),
+        ("pairs", "all other pictures", _LEVELS, (31, 39, 47), "uploads"),
+        ("natural", "the long list", _LEVELS, (31,), "uploads"),
         ("near", "the long list", ("thorough", "refine, fitted"), (31, 39, 47), "sampled"),
     ):
         found = edited[key]
@@ -142,6 +143,27 @@ def closest(found: dict[str, Any], other: str, key: str) -> Table:
         tuple(rows),
         text_columns=2,
     )
+
+
+def closest_fitted(edited: dict[str, Any]) -> Table:
+    """What the fit of "refine" brings nearest to what it is not, by name."""
+    rows = [(one["picture"], one["upload"], str(one["bits"])) for one in edited["near"]["closest"]]
+    return Table(
+        "closest fitted",
+        "The nearest after the fit, of the uploads looked up at 47 bits",
+        ("picture", "uploaded as", "bits"),
+        tuple(rows),
+        f"Within {RADIUS_BITS} bits it is a false match of the profile refine: one more reason why "
+        "a near match goes to review as such.",
+        text_columns=2,
+    )
+
+
+def strangers(edited: dict[str, Any], profile: str) -> str:
+    """Edited uploads with a false match in the long list, of those looked up."""
+    key, column = ("near", 1) if profile == "refine" else ("natural", _LEVELS.index(profile))
+    asked = edited["sampled" if profile == "refine" else "uploads"]
+    return f"{edited[key]['uploads'][column][RADIUS_BITS]:,} of {asked:,}"
 
 
 def tail(pairs: dict[str, Any], found: dict[str, Any]) -> Table:

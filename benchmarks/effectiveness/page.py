@@ -61,7 +61,7 @@ simple.""",
     ),
     _Section(
         "False matches of edited pictures",
-        ("edited",),
+        ("edited", "closest fitted"),
         text="""\
 Trimming, captions and frames could make different pictures alike, so every edited upload, too, is
 compared with all that it does not show.""",

@@ -30,7 +30,7 @@ def all_tables(results: Results) -> list[Table]:
             error_tables.closest(long_list, "source", "natural"),
         ]
     if edited := unit(results, "edited"):
-        found.append(error_tables.edited_uploads(edited))
+        found += [error_tables.edited_uploads(edited), error_tables.closest_fitted(edited)]
     if pairs and long_list:
         found.append(error_tables.tail(pairs, long_list))
     if peers := unit(results, "peers"):
@@ -42,7 +42,7 @@ def summary(recall: dict[str, Any], results: Results) -> Table:
     """What each profile finds and confuses, in a line."""
     found = recall["kinds"].get("photographs") or next(iter(recall["kinds"].values()))
     names = list(found["groups"])
-    pairs = unit(results, "pairs")
+    pairs, edited = unit(results, "pairs"), unit(results, "edited")
     rows = []
     for column, profile in enumerate(recall["profiles"]):
         cells = []
@@ -50,18 +50,20 @@ def summary(recall: dict[str, Any], results: Results) -> Table:
             within = one["within"][column][RADIUS_BITS]
             cells.append(group_interval(within, found["pictures"], one["edits"]))
         confused = NONE
+        strangers = error_tables.strangers(edited, profile) if edited else NONE
         if pairs:
             seen = sum(pairs["histogram"][column][: RADIUS_BITS + 1])
             confused = f"{seen} of {pairs['pairs']:,}"
-        rows.append((profile, *cells, confused))
+        rows.append((profile, *cells, confused, strangers))
     return Table(
         "summary",
         f"Recall in % by kind of edit, radius {RADIUS_BITS}, {found['pictures']} photographs",
-        ("profile", *names, "false matches, pairs"),
+        ("profile", *names, "false matches, pairs", "edited uploads, long list"),
         tuple(rows),
         "Mean over the edits of a kind. In brackets the 95% interval (Wilson) of as many "
         "independent tries as there are pictures: edits of one picture are not independent. False "
-        "matches: of all pairs of two distinct pictures.",
+        "matches: of all pairs of two distinct pictures, and of edited uploads against a list of "
+        "crops of other pictures.",
     )
 
 

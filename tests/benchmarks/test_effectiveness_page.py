@@ -40,7 +40,7 @@ def test_the_page_is_whole(results: Results, tmp_path: Path) -> None:
     made = tables.all_tables(results)
     assert {table.key for table in made} == {
         "summary", "recall photographs", "recall cut-outs", "recall tuned on", "kinds", "radii",
-        "pairs", "closest pairs", "natural", "closest natural", "edited", "tail", "hashers",
+        "pairs", "closest pairs", "natural", "closest natural", "edited", "closest fitted", "tail", "hashers",
         "hashers by edit",
     }  # fmt: skip
     for table in made:
