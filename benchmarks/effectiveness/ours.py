@@ -20,8 +20,9 @@ LEVELS: Final = PROFILES[:3]
 """Those that differ in their views; "refine" has thorough's, and fits a box to what they find."""
 CODE: Final = (
     "matchers/grey.py", "matchers/images.py", "matchers/jpeg.py", "matchers/limits.py",
-    "matchers/pdq", "matchers/views", "benchmarks/effectiveness/edits.py",
-    "benchmarks/effectiveness/ours.py", "benchmarks/effectiveness/uploads.py",
+    "matchers/pdq", "matchers/views", "benchmarks/effectiveness/changes.py",
+    "benchmarks/effectiveness/edits.py", "benchmarks/effectiveness/ours.py",
+    "benchmarks/effectiveness/uploads.py",
 )  # fmt: skip
 
 

@@ -22,8 +22,8 @@ from benchmarks.effectiveness.uploads import FAR, Codes, blobs, nearest
 from matchers import limits
 
 CODE: Final = (
-    "benchmarks/effectiveness/edits.py", "benchmarks/effectiveness/uploads.py",
-    "benchmarks/effectiveness/peers.py",
+    "benchmarks/effectiveness/changes.py", "benchmarks/effectiveness/edits.py",
+    "benchmarks/effectiveness/peers.py", "benchmarks/effectiveness/uploads.py",
 )  # fmt: skip
 
 

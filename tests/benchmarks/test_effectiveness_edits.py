@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.effectiveness import edits
+from benchmarks.effectiveness import changes
 from benchmarks.effectiveness.edits import EDITS, Edit, edited
 
 BY_NAME = {edit.name: edit for edit in EDITS}
@@ -77,7 +77,7 @@ def test_a_screenshot_has_the_picture_in_it(picture: Image.Image) -> None:
     """Whole, somewhere on the screen."""
     rng = np.random.default_rng(3)
     for _ in range(10):
-        screen = np.asarray(edits._screenshot(picture, rng), np.int16)
+        screen = np.asarray(changes.screenshot(picture, rng), np.int16)
         pixels = np.asarray(picture, np.int16)
         height, width = pixels.shape[:2]
         left = (screen.shape[1] - width) // 2
@@ -92,5 +92,5 @@ def test_a_straightened_picture_has_no_corners_of_the_turn() -> None:
     white = Image.new("RGB", (300, 200), "white")
     rng = np.random.default_rng(4)
     for _ in range(20):
-        pixels = np.asarray(edits._straighten(white, rng))
+        pixels = np.asarray(changes.straighten(white, rng))
         assert pixels[2:-2, 2:-2].min() >= 250
