@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks import hashing, rivals, targets, timing
+from benchmarks import films, hashing, rivals, sandboxing, targets, timing
 from benchmarks.results import Results
 from benchmarks.timing import Spread
 
@@ -87,7 +87,8 @@ def all_tables(results: Results) -> list[Table]:
             latency(size, found),
         ]
     tables += [*growth(results), *building(results), *memory(results), *hashes(results)]
-    tables += [*views(results), *candidates(results), *scan(results)]
+    tables += [*views(results), *video(results), *sandbox(results)]
+    tables += [*candidates(results), *scan(results)]
     return tables
 
 
@@ -443,6 +444,60 @@ def views(results: Results) -> list[Table]:
                     for one in found["edits"]
                 ),
                 f"{found['images']} photographs, within 31 bits; with refine also near matches.",
+            )
+        )
+    return tables
+
+
+def sandbox(results: Results) -> list[Table]:
+    """What it costs to decode elsewhere."""
+    return [
+        Table(
+            "sandbox",
+            "Examining JPEG photographs, digests included",
+            ("profile", "", "images/s", f"over {sandboxing.HERE}"),
+            tuple(
+                (
+                    one["profile"],
+                    entry["way"],
+                    with_ends(rates(entry["seconds_per_image"])),
+                    with_ends(
+                        targets.over(
+                            one["ways"], entry["way"], [sandboxing.HERE], "seconds_per_image"
+                        ),
+                        "x",
+                    ),
+                )
+                for one in found["tables"]
+                for entry in one["ways"]
+            ),
+            f"{found['images']} photographs, {found['workers']} at once, in turns. Confined by: "
+            f"{found['confined']}.",
+        )
+        for found in results.measured("sandbox").values()
+    ]
+
+
+def video(results: Results) -> list[Table]:
+    """Frames a second of each way."""
+    tables = []
+    for found in results.measured("video").values():
+        rows = []
+        for entry in found["ways"]:
+            ratio = targets.over(
+                found["ways"], entry["way"], [films.REFERENCE], "seconds_per_frame"
+            )
+            rate = with_ends(rates(entry["seconds_per_frame"]))
+            rows.append((entry["way"], rate, with_ends(ratio, "x")))
+        tables.append(
+            Table(
+                "video",
+                "Video, H.264, 1280 x 720, decoding included",
+                ("", "frames/s", "over pdqhash"),
+                tuple(rows),
+                f"{found['frames']} frames of a camera that pans over photographs, one thread. At "
+                f"quality 50 and more our codes, from luma, are {found['mean_bits']:.1f} bits from "
+                f"those of pdqhash, from RGB, on average and {found['most_bits']} at most.",
             )
         )
     return tables

@@ -20,7 +20,7 @@ from PIL import ImageFile, _imaging
 from matchers import boxes
 from matchers.errors import DecodeError
 
-_THREADS: Final = 1  # pictures are shared among threads, not the rows of one
+_THREADS: Final = 0  # beside this one: threads have pictures of their own, not tiles of one
 _WORDS: Final = (
     ("exceeds the maximum image size", "too_many_pixels"),
     ("Security limit", "too_much_metadata"),

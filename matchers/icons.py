@@ -18,9 +18,8 @@ from matchers.errors import DecodeError
 
 MAGIC: Final = b"\0\0\1\0"
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
-_DIRECTORY: Final = struct.Struct(
-    "<BBBBHHII"
-)  # width, height, colours, 0, planes, bits, size, place
+_DIRECTORY: Final = struct.Struct("<BBBBHHII")
+"""An entry: width, height, colours, 0, planes, bits; length and place of the picture."""
 _BITMAP: Final = struct.Struct("<IiiHHIIiiII")
 """BITMAPINFOHEADER: its size, width, twice the height, planes, bits, coding, ..., colours used."""
 _PLAIN: Final = 0  # BI_RGB, the only coding that icons have
@@ -54,16 +53,12 @@ class IconImage(ImageFile.ImageFile):
 
 @dataclass(frozen=True)
 class _Inside:
-    """One picture of an icon: its bytes and what they say of themselves."""
+    """One picture of an icon: where it is, not yet copied, and what it says of itself."""
 
-    data: bytes
+    data: memoryview
     width: int
     height: int
     bits: int
-
-    @property
-    def is_png(self) -> bool:
-        return self.data.startswith(_PNG)
 
 
 def largest(blob: bytes) -> bytes:
@@ -82,22 +77,26 @@ def largest(blob: bytes) -> bytes:
     count = int.from_bytes(blob[4:6], "little")
     if count > limits.MAX_ICON_PICTURES:
         raise DecodeError("too_much_metadata")
-    inside = [one for number in range(count) if (one := _inside(blob, 6 + 16 * number)) is not None]
+    whole = memoryview(blob)
+    entries = (_inside(whole, 6 + _DIRECTORY.size * number) for number in range(count))
+    inside = [one for one in entries if one is not None]
     if not inside:
         raise DecodeError("corrupt")
     best = max(inside, key=lambda one: (one.width * one.height, one.bits))
-    if best.is_png:
-        return best.data
-    return _icon_of(best)
+    return bytes(best.data) if _is_png(best.data) else _icon_of(best)
 
 
-def _inside(blob: bytes, place: int) -> _Inside | None:
+def _is_png(data: memoryview) -> bool:
+    return bytes(data[: len(_PNG)]) == _PNG
+
+
+def _inside(blob: memoryview, place: int) -> _Inside | None:
     """The picture of one entry of the directory; None if it has no size or lies elsewhere."""
     if place + _DIRECTORY.size > len(blob):
         return None
     *_, size, start = _DIRECTORY.unpack_from(blob, place)
     data = blob[start : start + size]
-    if data.startswith(_PNG) and len(data) >= 26:
+    if _is_png(data) and len(data) >= 26:
         width, height = struct.unpack_from(">II", data, 16)
         return _Inside(data, width, height, _DEEP_BITS)
     if len(data) < _BITMAP.size:
@@ -120,10 +119,12 @@ def _icon_of(picture: _Inside) -> bytes:
         head_bytes += 4 * (colours or 1 << picture.bits)
     pixels_end = head_bytes + picture.height * _row_bytes(picture.width * picture.bits)
     mask_end = pixels_end + picture.height * _row_bytes(picture.width)
-    has_alpha = picture.bits == _DEEP_BITS and any(picture.data[head_bytes + 3 : pixels_end : 4])
+    has_alpha = picture.bits == _DEEP_BITS and any(
+        picture.data[head_bytes + 3 : pixels_end : 4].tobytes()
+    )
     if len(picture.data) < (pixels_end if has_alpha else mask_end):
         raise DecodeError("truncated")
-    data = picture.data[:mask_end]
+    data = bytes(picture.data[:mask_end])
     bits = _DEEP_BITS if has_alpha else min(picture.bits, _DEEP_BITS - 1)
     return MAGIC + b"\1\0" + _DIRECTORY.pack(0, 0, 0, 0, 1, bits, len(data), _START) + data
 

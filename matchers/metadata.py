@@ -209,8 +209,11 @@ def _check_png(blob: bytes) -> None:
     place = _PNG_HEADER_BYTES
     chunks = others = 0
     while place + 8 <= len(blob):
+        kind = blob[place + 4 : place + 8]
+        if kind == b"IEND":  # what stands behind it is nobody's
+            return
         chunks += 1
-        others += blob[place + 4 : place + 8] not in _PNG_PICTURE
+        others += kind not in _PNG_PICTURE
         if others > limits.MAX_SEGMENTS or chunks > limits.MAX_PNG_CHUNKS:
             raise DecodeError("too_much_metadata")
         place += 12 + int.from_bytes(blob[place : place + 4], "big")

@@ -54,7 +54,9 @@ _PLAIN_LUMA: Final = frozenset(
 _FULL_RANGE_LUMA: Final = frozenset(
     {"yuvj411p", "yuvj420p", "yuvj422p", "yuvj440p", "yuvj444p", "gray"}
 )
-_FULL_RANGE: Final = 2  # AVCOL_RANGE_JPEG
+FULL_RANGE: Final = 2
+"""`color_range` of a frame whose black is 0 and white 255 (AVCOL_RANGE_JPEG)."""
+
 _ENCRYPTED_TAG: Final = "drmi"  # FairPlay; common encryption shows in the packets
 _EXPANDED: Final = (
     np.clip(np.rint((np.arange(256) - BLACK) * (255 / (WHITE - BLACK))), 0, 255)
@@ -62,6 +64,13 @@ _EXPANDED: Final = (
     .tobytes()
 )
 _UPRIGHT: Final = (False, False, False)
+_TURNS: Final = {
+    -90: (True, False, True),
+    90: (False, True, True),
+    180: (True, True, False),
+    -180: (True, True, False),
+}
+"""By `rotation` of a frame, in degrees counterclockwise; it does not tell mirrored frames."""
 
 _OPTIONS: Final = {
     "format_whitelist": ",".join(FORMATS),
@@ -97,9 +106,10 @@ def frames(blob: bytes | memoryview) -> Iterator[Picture]:
     frame that is looked at closely also comes as it is stored.
 
     Raises:
-        DecodeError: also after the last frame, for a file that is damaged: `truncated`, `corrupt`,
-            `encrypted`, `no_video_track`, `unknown_codec`, `too_many_pixels`, `too_many_tracks`,
-            `too_long`, `too_many_frames`, `out_of_memory`.
+        DecodeError: also after the last frame, for a file that is damaged: `empty`, `truncated`,
+            `corrupt`, `encrypted`, `no_video_track`, `unknown_codec`, `refers_elsewhere`,
+            `too_many_pixels`, `too_few_pixels`, `too_many_tracks`, `too_long`, `too_many_frames`,
+            `out_of_memory`.
     """
     with _opened(blob) as container:
         covers, numbers, damage = _tracks(container)
@@ -151,10 +161,10 @@ def _opened(blob: bytes | memoryview) -> Iterator[av.container.InputContainer]:
             metadata_errors="ignore",
             io_open=_refuse,
         )
+    except MemoryError:  # FFmpeg's too
+        raise DecodeError("out_of_memory") from None
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise DecodeError(_reason_not_opened(blob, error)) from None
-    except MemoryError:
-        raise DecodeError("out_of_memory") from None
     with container:
         yield container
 
@@ -222,8 +232,11 @@ def _check(stream: Any) -> None:
         raise DecodeError("encrypted")
     if context is None or context.codec.name not in CODECS:
         raise DecodeError("unknown_codec")
-    if context.width * context.height > limits.MAX_VIDEO_PIXELS:
+    pixels = context.width * context.height
+    if pixels > limits.MAX_VIDEO_PIXELS:
         raise DecodeError("too_many_pixels")
+    if pixels * limits.VIDEO_FRAMES_HELD > images.held_pixels.pixels:
+        raise DecodeError("out_of_memory")
 
 
 def _cover_pictures(container: av.container.InputContainer, numbers: list[int]) -> list[bytes]:
@@ -332,9 +345,9 @@ def _luma(frame: VideoFrame, turn: tuple[bool, bool, bool], second: float) -> Lu
     if min(frame.width, frame.height) < limits.PDQ_MIN_SIDE_PIXELS:
         raise DecodeError("too_few_pixels")
     name = frame.format.name
-    full = name in _FULL_RANGE_LUMA or frame.color_range == _FULL_RANGE
+    full = name in _FULL_RANGE_LUMA or frame.color_range == FULL_RANGE
     if name not in _PLAIN_LUMA and name not in _FULL_RANGE_LUMA:
-        frame, full = frame.reformat(format="gray"), True
+        frame, full = frame.reformat(format="gray", threads=1), True
     plane = frame.planes[0]
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return Luma(rows[: frame.height, : frame.width], not full, turn, second)
@@ -346,11 +359,13 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
     The matrix sends the stored place (x, y) to (a x + c y, b x + d y); only quarter turns and
     mirrorings are applied, as players do.
     """
-    beside: Any = frame.side_data
     try:
+        beside: Any = frame.side_data
         matrix = beside[SideData.DISPLAYMATRIX]
-    except (KeyError, ValueError):  # none, or PyAV does not know a kind of side data
+    except KeyError:
         return _UPRIGHT
+    except ValueError:  # FFmpeg gave a kind of side data that PyAV does not know
+        return _TURNS.get(frame.rotation, _UPRIGHT)
     a, b, _, c, d, *_ = np.frombuffer(memoryview(matrix), np.int32).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return (d < 0, a < 0, False)
@@ -397,6 +412,6 @@ def _picture(frame: Luma, glance: Glance | None) -> Picture:
 
 def _full_range(frame: Luma) -> npt.NDArray[np.uint8]:
     if not frame.limited_range:
-        return frame.pixels
+        return np.ascontiguousarray(frame.pixels)
     expanded = np.frombuffer(frame.pixels.tobytes().translate(_EXPANDED), np.uint8)
     return expanded.reshape(frame.pixels.shape)

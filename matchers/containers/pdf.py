@@ -16,7 +16,7 @@ from typing import Any, Final
 import pikepdf
 from PIL import Image, ImageChops
 
-from matchers import limits, media
+from matchers import images, limits, media
 from matchers.containers.budget import Budget
 from matchers.containers.entry import Entry
 from matchers.containers.reading import Lent
@@ -71,7 +71,7 @@ def entries(blob: memoryview, budget: Budget) -> Iterator[Entry]:
     """
     number = 0
     with _opened(blob) as document:
-        for found in _found(document):
+        for found in _found(document, budget):
             number += 1
             budget.count_entry()
             try:
@@ -101,7 +101,7 @@ _Found = pikepdf.PdfImage | pikepdf.PdfInlineImage | pikepdf.Stream | DecodeErro
 """A picture, an attached file, or why there may be more."""
 
 
-def _found(document: pikepdf.Pdf) -> Iterator[_Found]:
+def _found(document: pikepdf.Pdf, budget: Budget) -> Iterator[_Found]:
     """All that is to be handed out, before it is decoded."""
     attached = set[tuple[int, int]]()
     for item in document.objects:
@@ -116,7 +116,7 @@ def _found(document: pikepdf.Pdf) -> Iterator[_Found]:
                     yield pikepdf.PdfImage(item)
                 elif item.objgen in attached or item.get("/Type") == "/EmbeddedFile":
                     yield item
-            yield from _inline(item)
+            yield from _inline(item, budget)
         except DecodeError as error:
             yield error
         except _DAMAGE as error:
@@ -138,7 +138,7 @@ def _is_picture(item: pikepdf.Stream) -> bool:
     return item.get("/Subtype") == "/Image" or ("/Width" in item and "/Height" in item)
 
 
-def _inline(item: Any) -> Iterator[pikepdf.PdfInlineImage]:
+def _inline(item: Any, budget: Budget) -> Iterator[pikepdf.PdfInlineImage]:
     """The pictures that stand among the drawing instructions of a page, a form or a pattern."""
     if isinstance(item, pikepdf.Stream):
         if item.get("/Subtype") != "/Form" and item.get("/PatternType") != 1:
@@ -151,7 +151,12 @@ def _inline(item: Any) -> Iterator[pikepdf.PdfInlineImage]:
         contents = [streams] if isinstance(streams, pikepdf.Stream) else list(streams)
     else:
         return
-    instructions = b"".join(_decoded(stream) + b"\n" for stream in contents)
+    instructions = b""
+    for stream in contents:
+        instructions += _decoded(stream) + b"\n"
+        if len(instructions) > limits.MAX_ENTRY_BYTES:
+            raise DecodeError("too_many_bytes")
+    budget.spend(len(instructions))
     if not _may_draw_inline(instructions):
         return
     if len(instructions) > limits.MAX_PDF_CONTENT_BYTES:
@@ -193,51 +198,60 @@ def _reason(error: Exception, otherwise: str) -> str:
     return "too_many_bytes" if "memory limit exceeded" in str(error) else otherwise
 
 
-def _picture(image: pikepdf.PdfImage | pikepdf.PdfInlineImage, budget: Budget) -> bytes:
+def _picture(image: Any, budget: Budget) -> bytes:
     """A file that shows what a reader of the document shows."""
+    inline = isinstance(image, pikepdf.PdfInlineImage)
+    stored = image if inline else image.obj
     filters = image.filters
     if _JBIG2 in filters:
         raise DecodeError("unsupported_image")
+    _check_lzw(filters, stored)
+    if filters and filters[-1] == _JPEG:
+        content = stored.read_raw_bytes() if filters == [_JPEG] else _copied(image)
+        return content if inline else _jpeg_as_shown(content, image)
     if filters and filters[-1] in _COPIED:
         return _copied(image)
     budget.spend(_sample_bytes(image))
-    if isinstance(image, pikepdf.PdfInlineImage):
+    if inline:
         return _stored(image.as_pil_image())
-    _check_expansion(image.obj)
-    return _stored(image.as_pil_image(apply_mask=_has_usable_mask(image.obj)))
+    return _stored(image.as_pil_image(apply_mask=_has_usable_mask(stored)))
 
 
-def _copied(image: pikepdf.PdfImage | pikepdf.PdfInlineImage) -> bytes:
+def _copied(image: Any) -> bytes:
     """A picture whose data is a file already, or nearly so."""
-    if image.filters == [_JPEG]:
-        raw = image if isinstance(image, pikepdf.PdfInlineImage) else image.obj
-        content = raw.read_raw_bytes()
+    file = io.BytesIO()
+    if isinstance(image, pikepdf.PdfInlineImage):
+        image.extract_to(stream=file)
     else:
-        file = io.BytesIO()
-        if isinstance(image, pikepdf.PdfInlineImage):
-            image.extract_to(stream=file)
-        else:
-            image.extract_to(stream=file, apply_mask=False)
-        content = file.getvalue()
-    if image.filters[-1] == _JPEG and isinstance(image, pikepdf.PdfImage):
-        return _jpeg_as_shown(content, image.obj.get("/Decode"))
+        image.extract_to(stream=file, apply_mask=False)
+    content = file.getvalue()
     if media.claimed(content) is None:
         raise DecodeError("unsupported_image")  # JPEG 2000 without a file around it
     return content
 
 
-def _jpeg_as_shown(content: bytes, decode: Any) -> bytes:
+def _jpeg_as_shown(content: bytes, image: Any) -> bytes:
     """The JPEG itself, unless the document shows its negative.
 
     Viewers of files take the ink of a CMYK JPEG to be stored inverted, as Adobe does; documents
     say so by an inverting /Decode, and mean the opposite without one.
     """
+    decode = image.obj.get("/Decode")
     inverting = decode is not None and [float(end) for end in decode][:2] == [1.0, 0.0]
-    with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
-        _check_size(image.width, image.height)
-        if inverting == (image.mode == "CMYK"):
-            return content
-        return _stored(ImageChops.invert(image))
+    if inverting == _is_inked(image):
+        return content
+    try:
+        with images.opened(content) as opened:
+            return _stored(ImageChops.invert(opened))
+    except DecodeError:
+        return content  # what is wrong with it, its own examination says
+
+
+def _is_inked(image: Any) -> bool:
+    try:
+        return bool(image.mode == "CMYK")
+    except _DAMAGE:  # a colour space that says nothing
+        return False
 
 
 def _stored(image: Image.Image) -> bytes:
@@ -272,24 +286,24 @@ def _has_usable_mask(item: Any) -> bool:
             if _JBIG2 in details.filters:
                 return False
             _check_size(details.width, details.height)
-            _check_expansion(mask)
+            _check_lzw(details.filters, mask)
     return True
 
 
 def _decoded(item: pikepdf.Stream) -> bytes:
     """The bytes of a stream that is no picture."""
-    _check_expansion(item)
+    filters: Any = item.get("/Filter", ())
+    names = [filters] if isinstance(filters, pikepdf.Name) else filters
+    _check_lzw([str(name) for name in names], item)
     return item.read_bytes()
 
 
-def _check_expansion(item: Any) -> None:
+def _check_lzw(filters: list[str], item: Any) -> None:
     """Refuse what could expand beyond bounds in the one decoder that qpdf does not bound."""
-    filters = item.get("/Filter", ())
-    names = [filters] if isinstance(filters, pikepdf.Name) else list(filters)
-    if _LZW not in names:
+    if _LZW not in filters:
         return
     raw = item.read_raw_bytes()
-    size_bytes = len(raw) * limits.MAX_LZW_RATIO if len(names) > 1 else _lzw_bytes(raw)
+    size_bytes = len(raw) * limits.MAX_LZW_RATIO if len(filters) > 1 else _lzw_bytes(raw)
     if size_bytes > limits.MAX_ENTRY_BYTES:
         raise DecodeError("too_many_bytes")
 

@@ -170,7 +170,7 @@ def _by_py7zr(folder: Any, packed: memoryview) -> Iterator[bytes]:
 def _places(archive: Any) -> dict[int, tuple[int, int]]:
     """Where the compressed bytes of each block start and end, by its `id`."""
     info = archive.header.main_streams
-    if info is None:
+    if info is None or info.packinfo is None or info.unpackinfo is None:
         return {}
     places = {}
     start = archive.afterheader + info.packinfo.packpos

@@ -21,6 +21,18 @@ from matchers.errors import DecodeError
 
 _LEAST_INPUT_BYTES: Final = 1024  # the first input of a member; it doubles from there on
 _MOST_INPUT_BYTES: Final = 64 * 1024
+_ZSTD_INPUT_BYTES: Final = 128
+"""Four bytes of zstd stand for a block of up to 128 KiB: so 4 MiB come at once at most."""
+
+
+_DAMAGE: Final = (
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    zstandard.ZstdError,
+)
 
 
 class _Decompressor(Protocol):
@@ -54,6 +66,31 @@ class _Inflate:
         piece = self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
         self.needs_input = len(piece) < max_length and not self._zlib.unconsumed_tail
         return piece
+
+
+class _Zstd:
+    """zstd's decompressor, in the manner of the others; it gives all it can at once.
+
+    The bound on a frame's window is checked before zstd makes room for it.
+    """
+
+    needs_input = True
+
+    def __init__(self) -> None:
+        self._zstd = zstandard.ZstdDecompressor(
+            max_window_size=limits.MAX_WINDOW_BYTES
+        ).decompressobj()
+
+    @property
+    def eof(self) -> bool:
+        return self._zstd.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._zstd.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:  # noqa: ARG002 - not known to it
+        return self._zstd.decompress(data)
 
 
 def stored(blob: memoryview, budget: Budget) -> Iterator[bytes]:
@@ -114,20 +151,7 @@ def zip_lzma(blob: memoryview, size_bytes: int, budget: Budget) -> Iterator[byte
 
 def zstd(blob: memoryview, budget: Budget) -> Iterator[bytes]:
     """A zstd file of any number of frames."""
-    # The bound is that of the frame's whole window, which zstd makes room for at once.
-    decompressor = zstandard.ZstdDecompressor(max_window_size=limits.MAX_WINDOW_BYTES)
-
-    def pieces() -> Iterator[bytes]:
-        with decompressor.stream_reader(blob, read_across_frames=True) as reader:
-            yield reader.read(media.HEAD_BYTES)
-            while piece := reader.read(PIECE_BYTES):
-                yield piece
-
-    try:
-        yield from _counted(pieces(), budget)
-    except zstandard.ZstdError as error:
-        too_large = "too much memory" in str(error)
-        raise DecodeError("too_much_memory" if too_large else "corrupt") from None
+    yield from _counted(_members(_Zstd, blob, most_input=_ZSTD_INPUT_BYTES), budget)
 
 
 def check_window(size_bytes: int) -> None:
@@ -159,6 +183,7 @@ def _members(
     *,
     most: int | None = None,
     marked: bool = True,
+    most_input: int = _MOST_INPUT_BYTES,
 ) -> Iterator[bytes]:
     """The pieces of compressed members that follow one another.
 
@@ -169,6 +194,7 @@ def _members(
         blob: the members.
         most: how many there may be.
         marked: whether a member without an end mark is cut off.
+        most_input: bytes given to the decompressor at once.
 
     Raises:
         DecodeError: reason `corrupt`, `truncated` or `too_much_memory`.
@@ -180,20 +206,20 @@ def _members(
             if media.claimed(blob[place : place + media.HEAD_BYTES]) is None:
                 return
         decompressor = new()
-        step, length = _LEAST_INPUT_BYTES, media.HEAD_BYTES
+        step, length = min(_LEAST_INPUT_BYTES, most_input), media.HEAD_BYTES
         while not decompressor.eof:
             data = b""
             if decompressor.needs_input:
                 data = bytes(blob[place : place + step])
                 place += len(data)
-                step = min(2 * step, _MOST_INPUT_BYTES)
+                step = min(2 * step, most_input)
                 if not data:
                     if marked:
                         raise DecodeError("truncated")
                     return
             try:
                 piece = decompressor.decompress(data, length)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+            except _DAMAGE as error:
                 raise DecodeError(_reason(error)) from None
             if piece:
                 length = PIECE_BYTES
@@ -214,4 +240,5 @@ def _past_padding(blob: memoryview, place: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return "too_much_memory" if "Memory usage limit" in str(error) else "corrupt"
+    too_large = "Memory usage limit" in str(error) or "too much memory" in str(error)
+    return "too_much_memory" if too_large else "corrupt"

@@ -54,7 +54,7 @@ def entries(blob: memoryview, budget: Budget) -> Iterator[Entry]:
     sealed = _is_sealed_document(listed, blob, budget)
     number = 0
     for place, info in enumerate(listed):
-        if info.is_dir() and info.compress_size <= _EMPTY_BYTES:
+        if info.filename.endswith("/") and info.compress_size <= _EMPTY_BYTES:
             continue
         number += 1
         budget.count_entry()

@@ -229,7 +229,7 @@ class HammingIndex:
                 for array in arrays.values():
                     _bring_in(array)
             return cls(_backend(header, arrays))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IndexFormatError(f"{folder} is not a saved index: {error}") from error
 
 

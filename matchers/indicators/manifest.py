@@ -208,7 +208,7 @@ class Manifest:
             values["order_ids"] = tuple(values["order_ids"])
             values["lineage"] = tuple(values.get("lineage", ()))
             return cls(**values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise IndicatorSetError(
                 f"{where} is not a manifest of format {FORMAT!r} ({error}): get the set again"
             ) from error

@@ -76,8 +76,10 @@ class LumaHasher:
         """
         if luma.shape != self._shape or luma.dtype != np.uint8:
             raise ValueError(f"luma is {luma.dtype} {luma.shape}, not uint8 {self._shape}")
+        # Rows that lie apart cost more than copying them; and the kernel is compiled for one kind.
+        rows = np.require(luma, requirements=["C", "W"])
         plane = np.empty((64, 64), np.float32)
-        _fused.weighted(luma, *self._rows, *self._columns, self._exchanged, plane)
+        _fused.weighted(rows, *self._rows, *self._columns, self._exchanged, plane)
         if limited_range:
             plane = (plane - np.float32(BLACK)) * np.float32(255 / (WHITE - BLACK))
         code = np.zeros(limits.PDQ_BYTES, np.uint8)

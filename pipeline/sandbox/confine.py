@@ -1,9 +1,9 @@
 """What a child gives up before it sees a stranger's bytes. Linux; elsewhere only the limits apply.
 
-Two steps. `before_imports`, while nothing is loaded and there is one thread: no network, no new
-privileges, an end with the parent. `shut`, when every decoder has run once and every file that is
-ever needed has been read: no privileges at all, limits, and a list of the system calls that
-decoding needs; all others are refused.
+`before_imports`, while nothing is loaded and there is one thread: no network, no new privileges, an
+end with the parent. When every decoder has run once and every file that is ever needed has been
+read, `give_up`: limits, no privileges at all; and `filter_system_calls`: a list of those that
+decoding needs, all others are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
 
 from pipeline.sandbox import limits
 
@@ -93,21 +95,22 @@ def before_imports(parent: int) -> str | None:
     return refused
 
 
-def shut(parent: int, memory_bytes: int, content_bytes: int) -> str | None:
-    """The second step; returns why system calls are not filtered, if so.
+def give_up(parent: int, memory_bytes: int, content_bytes: int) -> None:
+    """The second step: limits, and no privileges at all.
 
     Args:
         parent: process id of the parent.
         memory_bytes: memory beside what is in use now.
         content_bytes: the largest item, which is mapped beside that.
+
+    Raises:
+        RuntimeError: a decoder has left a thread behind.
     """
     _limit(memory_bytes, content_bytes)
-    if not IS_LINUX:
-        return "needs Linux"
-    _be_one_thread()
-    _drop_capabilities()
-    _end_with(parent)  # the kernel forgets it where privileges change
-    return _filter_system_calls()
+    if IS_LINUX:
+        _be_one_thread()
+        _drop_capabilities()
+        _end_with(parent)  # the kernel forgets it where privileges change
 
 
 def allow_cpu(seconds: int) -> None:
@@ -135,8 +138,7 @@ def _in_use_bytes() -> tuple[int, int]:
     """Address space, and private writable memory, that this process has now."""
     if not IS_LINUX:
         return 0, 0
-    with open("/proc/self/statm") as file:
-        pages = [int(field) for field in file.read().split()]
+    pages = [int(field) for field in Path("/proc/self/statm").read_text().split()]
     return pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
 
 
@@ -157,7 +159,7 @@ def _end_with(parent: int) -> None:
 def _be_one_thread() -> None:
     """What follows binds this thread and those it starts: see that there is no other."""
     until = time.monotonic() + _THREADS_END_SECONDS
-    while len(os.listdir("/proc/self/task")) > 1:
+    while len(list(Path("/proc/self/task").iterdir())) > 1:
         if time.monotonic() > until:
             raise RuntimeError("a decoder keeps a thread of its own: it could not be confined")
         time.sleep(0.01)
@@ -175,16 +177,27 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
-def _filter_system_calls() -> str | None:
+def filter_system_calls() -> str | None:
+    """The third step; returns why system calls are not filtered, if so."""
+    if not IS_LINUX:
+        return "needs Linux"
     try:
         import pyseccomp as seccomp
     except (ImportError, RuntimeError):  # the binding, or the library it binds
         return "libseccomp is not installed (Debian, Ubuntu: libseccomp2; Fedora: libseccomp)"
+    try:
+        _rules(seccomp).load()
+    except OSError as error:
+        return f"the kernel refuses a filter ({error.strerror})"
+    return None
+
+
+def _rules(seccomp: ModuleType) -> Any:
+    """What is allowed, what is refused and what is deadly; everything else is refused."""
     arg = seccomp.Arg
-    me = os.getpid()
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
 
-    def rule(action: int, name: str, *when: seccomp.Arg) -> None:
+    def rule(action: int, name: str, *when: Any) -> None:
         if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) != -1:  # older than the call
             rules.add_rule(action, name, *when)
 
@@ -202,9 +215,5 @@ def _filter_system_calls() -> str | None:
     rule(seccomp.ALLOW, "clone", arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     rule(seccomp.ALLOW, "prlimit64", arg(0, seccomp.EQ, 0))
     rule(seccomp.ALLOW, "setrlimit")
-    rule(seccomp.ALLOW, "tgkill", arg(0, seccomp.EQ, me))  # abort()
-    try:
-        rules.load()
-    except OSError as error:
-        return f"the kernel refuses a filter ({error.strerror})"
-    return None
+    rule(seccomp.ALLOW, "tgkill", arg(0, seccomp.EQ, os.getpid()))  # abort()
+    return rules

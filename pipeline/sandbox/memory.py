@@ -11,7 +11,8 @@ import fcntl
 import mmap
 import os
 import tempfile
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 _SEALS: Final = (
     (fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE)
@@ -30,17 +31,18 @@ class Sealed(mmap.mmap):
             os.close(self.descriptor)
 
 
-class Writer(Protocol):
-    """Writes an item into a descriptor and returns its length in bytes."""
+def write(fill: Callable[[int], int]) -> Sealed | bytes:
+    """Make new memory, and seal it once it is full.
 
-    def __call__(self, descriptor: int) -> int: ...
+    Args:
+        fill: writes an item into a descriptor and returns its length in bytes.
 
-
-def write(writer: Writer) -> Sealed | bytes:
-    """Let `writer` fill new memory, and seal it; nothing at all is `b""`."""
+    Returns:
+        The memory; `b""` for an item of no length, which cannot be mapped.
+    """
     descriptor = _new()
     try:
-        length = writer(descriptor)
+        length = fill(descriptor)
         if length == 0:
             os.close(descriptor)
             return b""

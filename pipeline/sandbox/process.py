@@ -30,9 +30,9 @@ _PASSED_ON: Final = (
 )  # fmt: skip
 """What a child sees of the environment: where libraries and cached kernels are; no secret."""
 
-_ONE_THREAD: Final = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
+_ONE_THREAD: Final = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
 _LAST_WORDS_BYTES: Final = 2_000
 _PROGRAM: Final = "pipeline.sandbox.child"
 
@@ -46,13 +46,13 @@ class Child:
         is_running: whether it can be asked again.
     """
 
-    def __init__(self, starter: Executor, memory_bytes: int, content_bytes: int) -> None:
+    def __init__(self, starter: Executor, room: limits.Room, content_bytes: int) -> None:
         """Start a child and wait until it has given up all it can.
 
         Args:
             starter: runs the start in a thread that lives as long as the child is to: the kernel
                 ends a child with the thread that started it.
-            memory_bytes: what it may hold beside what it starts with.
+            room: what it has for an item.
             content_bytes: the largest item.
 
         Raises:
@@ -62,12 +62,15 @@ class Child:
         self.is_running = True
         self._channel, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as last_words:
-            arguments = [theirs.fileno(), os.getpid(), memory_bytes, content_bytes]
+            arguments = [theirs.fileno(), os.getpid(), content_bytes]
+            arguments += [room.memory_bytes, room.pixels]
             self._process = starter.submit(_start, arguments, theirs, last_words).result()
             theirs.close()
             try:
                 self.confinement = self._wait_until_ready()
             except (channel.Malformed, OSError, ValueError) as error:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=1)  # its own status says more than ours
                 self.end()
                 raise SandboxRefused(_why_not(error, self._process, last_words)) from None
 
@@ -134,7 +137,7 @@ def _start(
     arguments: list[int], theirs: socket.socket, last_words: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - this program, numbers
         # -P: no module from the folder that somebody happens to stand in.
         [sys.executable, "-P", "-m", _PROGRAM, *map(str, arguments)],
         env=environment | _ONE_THREAD,

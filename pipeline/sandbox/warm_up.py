@@ -7,61 +7,80 @@ no memory becomes code any more), tables are read. A decoder that needs more fai
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
-from typing import Final, get_args
+import pkgutil
+from collections.abc import Iterator
+from typing import Any, Final
 
+import av
 import numpy as np
 import pillow_heif
 from PIL import AvifImagePlugin, Image
 
 from matchers.examine import Wanted, examine
 from matchers.pdq import Mode
-from matchers.views import PROFILES
+from matchers.views import PROFILES, Profile
+from pipeline.sandbox.warm_up_containers import containers
+from pipeline.sandbox.warm_up_videos import animations, videos
 
 _SIDE: Final = 96
 _ORIENTATION: Final = 0x0112
-_DIGESTS: Final = ("md5", "sha1", "sha256")
+_KINDS: Final = 13  # stills of one kind each, behind the turned ones
 
 
 def decoders() -> None:
     """Examine a small file of each kind, every way, in one thread."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    pillow_heif.options.DECODE_THREADS = 1
     Image.init()
-    for blob in _files():
-        for profile in (None, *PROFILES):
-            for mode in get_args(Mode):
-                wanted = Wanted(frozenset({"image", "video"}), _DIGESTS, profile, mode)
-                examine(memoryview(blob), wanted)
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # sound and subtitles come by surprise
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    stills, moving = list(_stills()), [*animations(), *videos()]
+    damaged = [blob[: len(blob) * 2 // 3] for blob in [*stills[-_KINDS:], *moving]]
+    for blob in [*stills, *moving, *damaged, *containers(stills[0])]:
+        _examine(blob, "standard", "exact")
+    for blob in (stills[0], stills[-1], moving[0], moving[-1]):  # colours, grey; animated, filmed
+        for profile in PROFILES:
+            _examine(blob, profile, "exact")
+    for blob in stills:
+        _examine(blob, "plain", "fast")
+    gc.collect()  # FFmpeg's threads end with the files they belong to
 
 
-def _files() -> list[bytes]:
-    noise = np.random.default_rng(1).integers(0, 256, (_SIDE, _SIDE + 8, 4), np.uint8)
-    shown = Image.fromarray(noise)
+def _examine(blob: bytes, profile: Profile, mode: Mode) -> None:
+    wanted = Wanted(frozenset({"image", "video"}), ("md5", "sha1", "sha256"), profile, mode)
+    examine(memoryview(blob), wanted)
+
+
+def _stills() -> Iterator[bytes]:
+    samples = np.random.default_rng(1).integers(0, 256, (_SIDE, _SIDE + 8, 4), np.uint8)
+    shown = Image.fromarray(samples)
     rgb, grey = shown.convert("RGB"), shown.convert("L")
-    files = [
-        _stored(picture, file_format, orientation)
-        for picture in (rgb, grey)
-        for file_format in ("JPEG", "PNG")
-        for orientation in range(1, 9)
-    ]
-    files += [_stored(shown, name) for name in ("PNG", "WEBP", "TIFF", "AVIF", "ICO")]
-    files += [_stored(rgb.quantize(8), name) for name in ("PNG", "GIF", "BMP")]
-    files += [_heic(picture) for picture in (shown, rgb, grey)]
-    files += [_stored(rgb.convert("CMYK"), "JPEG"), _stored(grey.convert("I;16"), "TIFF")]
-    return files + [blob[: len(blob) // 2] for blob in files[-9:]]  # damaged: their errors too
+    for picture in (rgb, grey):
+        for orientation in range(1, 9):
+            yield _stored(picture, "JPEG", exif=_turned(orientation))
+            yield _stored(picture, "PNG", exif=_turned(orientation))
+    for name in ("PNG", "WEBP", "TIFF", "AVIF", "ICO"):
+        yield _stored(shown, name)
+    for name in ("PNG", "GIF", "BMP"):
+        yield _stored(rgb.quantize(8), name)
+    yield _stored(rgb.convert("CMYK"), "JPEG")
+    yield _stored(grey.convert("I;16"), "TIFF")
+    for picture in (shown, rgb, grey):
+        file = io.BytesIO()
+        pillow_heif.from_pillow(picture).save(file)
+        yield file.getvalue()
 
 
-def _heic(picture: Image.Image) -> bytes:
+def _stored(picture: Image.Image, file_format: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    pillow_heif.from_pillow(picture).save(file)
-    return file.getvalue()
-
-
-def _stored(picture: Image.Image, file_format: str, orientation: int = 1) -> bytes:
-    file = io.BytesIO()
-    exif = Image.Exif()
-    exif[_ORIENTATION] = orientation
-    options = {"exif": exif} if file_format in ("JPEG", "PNG") else {}
     picture.save(file, file_format, **options)
     return file.getvalue()
+
+
+def _turned(orientation: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[_ORIENTATION] = orientation
+    return exif

@@ -50,7 +50,7 @@ _ARRAYS: Final = (
     ("planes", np.float32, "planes", (64, 64)),
     ("plane", np.int32, "codes", ()),
 )
-"""The arrays of `Fingerprints`: name, kind of number, which count is their length, rest of shape."""
+"""The arrays of `Fingerprints`: name, kind of number, what there is one of each, rest of shape."""
 _COUNTS: Final = tuple(
     field.name for field in fields(Fingerprints) if field.name not in {name for name, *_ in _ARRAYS}
 )
@@ -177,14 +177,14 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
         "frames": reader.number(4, limits.MAX_CODES),
         "planes": reader.number(4, limits.MAX_CODES),
     }
-    arrays: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, kind, count, rest in _ARRAYS:
         shape = (lengths[count], *rest)
         size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
-        arrays[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
-    counts: dict[str, Any] = {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
-    found = Fingerprints(**arrays, **counts)
+        values[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
+    values |= {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
+    found = Fingerprints(**values)
     _check(found)
     return found
 

@@ -16,11 +16,10 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from tests.fuzz import mutations, seeds
-
 from matchers.errors import DecodeError
 from matchers.examine import Wanted
 from pipeline.sandbox import Sandbox
+from tests.fuzz import mutations, seeds
 
 WANTED = Wanted(frozenset({"image", "video", "container"}), ("md5",))
 _NOTED = ("crashed", "timed_out", "out_of_memory")

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageOps
@@ -19,7 +20,8 @@ from matchers.indicators.manifest import schema
 from pipeline import keys, vouchers
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2
 from pipeline.vouchers import Context, Policy
-from tests.conformance.ways import WAYS, originals
+from tests.conformance import judge
+from tests.conformance.ways import WAYS
 
 sys.path.insert(0, str(worlds.REPOSITORY / "deploy" / "demo"))
 import uploads as demo
@@ -30,15 +32,23 @@ OTHERS = [
     for name in ("heron", "fig", "canyon-wren", "tea-garden")
 ]
 
+FORMATS = {
+    f"{n:02}-{m}": stored
+    for n, way in enumerate(WAYS)
+    for m, stored in enumerate(judge.written(way, "cat"))
+}
+"""A photograph in every way in which it can be stored."""
+
 
 @pytest.fixture(scope="module")
 def listed(world: worlds.World) -> worlds.World:
-    """A set of profile thorough that lists the photograph, and one that lists a conformance one."""
-    import pyarrow as pa
-
-    for name, pixels in (("visual", np.asarray(LISTED)), ("formats", originals()["cat"])):
-        code, _ = pdq.hash_pixels(pixels)
-        rows = {"indicator_id": [name], "value": [code.tobytes()]}
+    """Sets of profile thorough: the photograph; and what the files of the conformance set show."""
+    shown = {pdq.hash_pixels(stored.shows["as_shown"])[0].tobytes() for stored in FORMATS.values()}
+    for name, codes in (
+        ("visual", [pdq.hash_pixels(np.asarray(LISTED))[0].tobytes()]),
+        ("formats", sorted(shown)),
+    ):
+        rows = {"indicator_id": [f"{name}-{n}" for n in range(len(codes))], "value": codes}
         world.add_set(name, "known", pa.table(rows, schema=schema("pdq")), profile="thorough")
     return world
 
@@ -68,12 +78,7 @@ def scanned(
 
 def test_a_folder_with_every_format_gives_a_candidate_for_each_file(listed, verification, tmp_path):
     """Every format and pixel mode of the conformance set, through the whole scan."""
-    cat = originals()["cat"]
-    files = {
-        f"{n:02}-{m}": stored.blob
-        for n, way in enumerate(WAYS)
-        for m, stored in enumerate(WAYS[way].write(cat))
-    }
+    files = {name: stored.blob for name, stored in FORMATS.items()}
     tally, found = scanned(listed, verification, tmp_path, files, "formats")
     assert {name for name, _ in found} == set(files)
     assert tally["candidate"] == tally["rows"] == len(files)

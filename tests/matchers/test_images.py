@@ -238,10 +238,12 @@ def test_a_jpeg_with_stray_bytes_between_markers_is_shown():
     np.testing.assert_array_equal(images.decode(stray), images.decode(blob))
 
 
-def test_bytes_after_a_jpeg_do_not_matter():
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_bytes_after_a_picture_do_not_matter(file_format):
     """Phones append whole videos behind the picture: it decodes as it is."""
-    blob = store(smooth(60, 80), "JPEG")
-    np.testing.assert_array_equal(images.decode(blob + b"\0" * 1000), images.decode(blob))
+    blob = store(smooth(60, 80), file_format)
+    longer = blob + b"\0" * 100_000
+    np.testing.assert_array_equal(images.decode(longer), images.decode(blob))
 
 
 def test_a_jpeg_that_lacks_only_its_end_marker_is_shown():
@@ -474,6 +476,22 @@ def test_an_icons_bitmap_that_claims_more_pixels_than_it_holds_is_refused():
     assert reason_of(icon(bitmap(bytes(100), SIDE, 2 * SIDE, 24))) == "truncated"
 
 
+def test_an_icon_whose_pictures_all_lie_in_the_same_place_takes_no_memory_for_it():
+    """Each says that it is the whole rest of the file; one is copied."""
+    rest = store(smooth(60, 80), "PNG") + bytes(2_000_000)
+    place = 6 + 16 * limits.MAX_ICON_PICTURES
+    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(rest), place)
+    blob = b"\0\0\1\0" + struct.pack("<H", limits.MAX_ICON_PICTURES)
+    blob += entry * limits.MAX_ICON_PICTURES + rest
+    tracemalloc.start()
+    try:
+        assert images.decode(blob).shape == (60, 80, 3)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * len(blob)
+
+
 def test_a_deep_bitmap_of_an_icon_needs_no_mask():
     """Its alpha says the same; some programs leave the mask out."""
     masked = icon_bitmap(smooth(60, 80), alpha=ALPHA + 100, hidden=ALPHA < 0)
@@ -637,7 +655,7 @@ def room_for_two(monkeypatch) -> None:
     """A budget of two pictures of 60 x 80, which tells when a third would have to wait."""
     budget = Budget(2 * 60 * 80)
     budget._returned = NoWaiting()
-    monkeypatch.setattr(images, "_budget", budget)
+    monkeypatch.setattr(images, "held_pixels", budget)
 
 
 def test_decoded_lends_the_pixels_that_decode_gives():
@@ -679,11 +697,17 @@ def test_the_largest_picture_fits_the_budget():
     assert limits.MAX_PIXELS <= limits.MAX_PIXELS_AT_ONCE
 
 
+def test_a_picture_larger_than_the_whole_budget_is_refused_by_name(monkeypatch):
+    """In a process with less memory: it would wait for ever."""
+    monkeypatch.setattr(images, "held_pixels", Budget(60 * 80 - 1))
+    assert reason_of(WHOLE["png"]) == "out_of_memory"
+
+
 def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     """Eight threads with room for one picture at a time each decode theirs, one by one."""
     budget = Budget(60 * 80)
     budget._returned = ImpatientCondition()
-    monkeypatch.setattr(images, "_budget", budget)
+    monkeypatch.setattr(images, "held_pixels", budget)
     inside: list[int] = []
     together: list[int] = []
 
@@ -741,20 +765,20 @@ def test_a_forked_child_has_the_whole_budget():
     """What the parent held is not held in a child, whose own blocks end as ever."""
 
     def decodes_after_the_fork() -> bool:
-        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
+        with images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE):
             pass
         large.close()
-        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
-            full = images._budget._left == 0
+        with images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE):
+            full = images.held_pixels._left == 0
         with images._spare.lend(Spare.LEAST_BYTES):
             pass
         return full and images.decode(WHOLE["jpeg"]).shape == (60, 80, 3)
 
     with contextlib.ExitStack() as large:
-        large.enter_context(images._budget.hold(limits.MAX_PIXELS_AT_ONCE))
+        large.enter_context(images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE))
         with images._spare._lock:
             assert holds_in_a_forked_child(decodes_after_the_fork)
-    assert images._budget._left == limits.MAX_PIXELS_AT_ONCE
+    assert images.held_pixels._left == limits.MAX_PIXELS_AT_ONCE
 
 
 def test_a_jpeg_of_very_many_scans_is_refused():

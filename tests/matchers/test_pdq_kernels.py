@@ -107,6 +107,24 @@ def test_quality_coefficients_and_codes_are_the_oracles(plane):
 
 
 @pytest.mark.kernels
+@FEW
+@given(
+    st.lists(
+        st.one_of(
+            st.floats(-1e6, 1e6, width=32),
+            st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0000001, 1e-45, -1e-45]),
+        ),
+        min_size=256,
+        max_size=256,
+    )
+)
+def test_the_lower_median_is_the_128th_smallest(values):
+    """Found bit by bit and not by sorting: also among ties, of either sign, and around zero."""
+    coefficients = np.array(values, np.float32).reshape(16, 16)
+    assert _code.lower_median(coefficients) == np.sort(coefficients, axis=None)[127]
+
+
+@pytest.mark.kernels
 @pytest.mark.parametrize(("reach", "near"), [(0.0, 0), (0.4, 0), (1.0, 2), (3.5, 6), (1e9, 255)])
 def test_crowding_counts_the_neighbours_of_the_median(reach, near):
     """The coefficients -127 .. 128, one each: as many on either side of the median as reach."""

@@ -7,6 +7,7 @@ import io
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from support.pictures import bits_apart, reference, smooth, store
 from support.videos import clip, encode, with_matrix
 
@@ -155,6 +156,22 @@ def test_a_turned_video_is_seen_as_shown_and_as_stored(matrix, turned):
     np.testing.assert_array_equal(shown, turned(stored))
     assert bits_apart(pdq.hash_pixels(shown)[0], reference(turned(ONE))[0]) <= 20
     assert bits_apart(found[-1].glance.code, pdq.hash_pixels(turned(found[3].pixels))[0]) <= 4
+
+
+@pytest.mark.parametrize("degrees", [-90, 0, 90, 180])
+def test_side_data_that_pyav_does_not_know_hides_no_turn(degrees):
+    """PyAV refuses to list side data of a kind newer than itself, and hostile files have any."""
+
+    class Frame:
+        rotation = degrees
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    matrix = {-90: (0, 1, -1, 0), 0: (1, 0, 0, 1), 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1)}[degrees]
+    turned = next(video.decoded(with_matrix(encode(clip((ONE, 2))), *matrix)))
+    assert video._turn(Frame()) == turned.turn
 
 
 def test_a_still_of_a_video_is_found_in_the_file(tmp_path):
@@ -385,3 +402,18 @@ def test_no_byte_flipped_ends_otherwise_than_in_frames_or_a_reason():
         for place in random.integers(0, len(blob), 12).tolist():
             spoiled[place] = int(random.integers(256))
         seen(bytes(spoiled))
+
+
+def test_a_frame_with_metadata_that_nobody_knows_is_seen():
+    """FFmpeg hands out a JPEG frame's EXIF as a kind of side data that PyAV has no name for."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for number in range(3):
+            packet = av.Packet(store(smooth(48, 64, number), "JPEG", exif=exif))
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            out.mux(packet)
+    assert len(list(video.decoded(file.getvalue()))) == 3

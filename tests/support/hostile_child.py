@@ -14,6 +14,7 @@ import os
 import re
 import sys
 import time
+from pathlib import Path
 
 from matchers import examine
 from matchers.examine import Part
@@ -33,10 +34,10 @@ def _descriptors() -> list[int]:
 
 ATTEMPTS = {
     "answer": lambda: None,
-    "read a file": lambda: open("/etc/passwd"),
-    "write a file": lambda: open("/tmp/left-behind", "w"),
-    "list a folder": lambda: os.listdir("/"),
-    "read its memory file": lambda: open("/proc/self/mem"),
+    "read a file": lambda: Path("/etc/passwd").read_bytes(),
+    "write a file": lambda: Path("/tmp/left-behind").write_bytes(b"content"),
+    "list a folder": lambda: list(Path("/").iterdir()),
+    "read its memory file": lambda: Path("/proc/self/mem").read_bytes(),
     "fork": os.fork,
     "make code": lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC),
     "kill its parent": lambda: os.kill(os.getppid(), 9),

@@ -34,7 +34,6 @@ _njit = numba.njit(cache=True, nogil=True, error_model="numpy")
 _njit_any_order = numba.njit(
     cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"}
 )
-
 # No number here is infinite or none: minimum and maximum may then be vectorised.
 _njit_finite = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 

@@ -48,7 +48,8 @@ def picture(document: Pdf, data: bytes, **entries: object) -> pikepdf.Stream:
         "ColorSpace": Name.DeviceRGB,
         "BitsPerComponent": 8,
     }
-    return document.make_stream(data, **defaults | entries)
+    given = {name: value for name, value in (defaults | entries).items() if value is not None}
+    return document.make_stream(data, **given)
 
 
 def of_one(data: bytes, **entries: object) -> bytes:
@@ -74,6 +75,12 @@ def test_a_jpeg_comes_as_it_was_put_in() -> None:
     assert found(of_one(JPEG, **entries)) == [JPEG]
     behind = Array([Name.FlateDecode, Name.DCTDecode])
     assert found(of_one(zlib.compress(JPEG), **entries | {"Filter": behind})) == [JPEG]
+
+
+@pytest.mark.parametrize("space", [Name.Unknown, None, Array([Name.DeviceN])])
+def test_a_jpeg_in_colours_that_say_nothing_is_still_a_jpeg(space: object) -> None:
+    """Its own markers say enough."""
+    assert found(of_one(JPEG, Filter=Name.DCTDecode, ColorSpace=space)) == [JPEG]
 
 
 def test_a_jpeg_that_is_shown_as_its_negative() -> None:
@@ -175,6 +182,11 @@ def test_an_lzw_bomb_is_refused_before_it_is_decoded(monkeypatch) -> None:
     """7 MB come out of every 5 kB."""
     monkeypatch.setattr(limits, "MAX_ENTRY_BYTES", 5 * MIB)
     assert found(of_one(lzw_bomb(1), Filter=Name.LZWDecode)) == ["too_many_bytes"]
+    document = Pdf.new()
+    head = b"BI /W 40 /H 24 /CS /RGB /BPC 8 /F [/AHx /LZW] ID "
+    page = document.add_blank_page()
+    page.Contents = document.make_stream(head + lzw_bomb(1).hex().encode() + b"> EI")
+    assert found(saved(document)) == ["too_many_bytes"]
     chain = Array([Name.ASCIIHexDecode, Name.LZWDecode])
     assert found(of_one(lzw_bomb(1).hex().encode(), Filter=chain)) == ["too_many_bytes"]
 
@@ -222,6 +234,14 @@ def test_inline_pictures() -> None:
     for content in found(saved(document)):
         np.testing.assert_array_equal(pixels(content), RGB)
     assert len(found(saved(document))) == 2
+
+
+def test_instructions_that_are_used_again_and_again_are_counted() -> None:
+    """One stream of 1 MiB, a hundred times on each page."""
+    document = Pdf.new()
+    stream = document.make_stream(zlib.compress(b"q Q\n" * 262_144), Filter=Name.FlateDecode)
+    document.add_blank_page().Contents = Array([stream] * 100)
+    assert found_before(saved(document), DecodeError) == (["expands_too_much"], "expands_too_much")
 
 
 def test_attached_files() -> None:

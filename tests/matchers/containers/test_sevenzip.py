@@ -25,7 +25,9 @@ def packed(files=FILES, **settings: object) -> bytes:
     return file.getvalue()
 
 
-def made(method: bytes, data: bytes, size_bytes: int, properties: bytes = b"") -> bytes:
+def made(
+    method: bytes, data: bytes, size_bytes: int, properties: bytes = b"", *, placed: bool = True
+) -> bytes:
     """A 7z of one file, written by hand: its method and its compressed bytes (7zFormat.txt)."""
 
     def number(value: int) -> bytes:
@@ -36,7 +38,9 @@ def made(method: bytes, data: bytes, size_bytes: int, properties: bytes = b"") -
     if properties:
         coder += number(len(properties)) + properties
     header = b"\x01"
-    header += b"\x04\x06" + number(0) + b"\x01\x09" + number(len(data)) + b"\0"
+    header += b"\x04"
+    if placed:
+        header += b"\x06" + number(0) + b"\x01\x09" + number(len(data)) + b"\0"
     header += b"\x07\x0b\x01\0" + coder + b"\x0c" + number(size_bytes) + b"\0"
     header += b"\x08\0"
     header += b"\0"
@@ -135,6 +139,12 @@ def test_a_size_beyond_the_end(size_bytes: int) -> None:
     """A length that is only declared makes nothing."""
     outcome = "too_many_bytes" if size_bytes > limits.MAX_ENTRY_BYTES else "truncated"
     assert found(made(b"\0", JPEG, size_bytes)) == [outcome]
+
+
+def test_a_header_that_says_nothing_of_places_is_corrupt() -> None:
+    """The files are listed, their bytes are nowhere."""
+    with pytest.raises(DecodeError, match="corrupt"):
+        found(made(b"\0", JPEG, len(JPEG), placed=False))
 
 
 def test_a_dictionary_that_asks_for_gigabytes_is_refused() -> None:

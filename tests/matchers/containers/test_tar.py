@@ -71,7 +71,9 @@ def test_a_single_file_behind_a_compression(compress) -> None:
 
 
 @pytest.mark.parametrize("cut", [10, 100, 1000])
-@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+@pytest.mark.parametrize(
+    "compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress]
+)
 def test_a_cut_file_behind_a_compression(compress, cut: int) -> None:
     """There is nothing to hand out."""
     with pytest.raises(DecodeError, match="truncated"):

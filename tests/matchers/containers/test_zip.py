@@ -93,10 +93,12 @@ def test_other_methods_are_unsupported_and_the_next_entry_is_opened(method: int)
     assert found(blob) == ["unsupported_compression", PNG]
 
 
-def test_names_may_repeat_or_climb() -> None:
+def test_names_may_repeat_or_climb_or_be_missing() -> None:
     """Names are not used, so no name is bad."""
-    blob = made((b"../../a", 0, JPEG), (b"../../a", 0, PNG), (b"/etc/passwd", 0, JPEG))
-    assert found(blob) == [JPEG, PNG, JPEG]
+    blob = made(
+        (b"../../a", 0, JPEG), (b"../../a", 0, PNG), (b"/etc/passwd", 0, JPEG), (b"", 0, PNG)
+    )
+    assert found(blob) == [JPEG, PNG, JPEG, PNG]
 
 
 def test_a_directory_that_has_bytes_is_an_entry() -> None:
