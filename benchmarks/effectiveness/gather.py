@@ -76,7 +76,7 @@ def main(
                     written.setdefault(folder, set()).add(name)
     versions = ", ".join(path.name.removesuffix(".deb") for path in sorted(packages))
     for folder, known in written.items():
-        about = f"{len(known)} pictures of the Debian packages {versions} (gather.py: {folder})."
+        about = f"what gather.py takes for {folder} out of the Debian packages {versions}."
         (out / folder / "about.txt").write_text(about + "\n", encoding="utf-8")
         typer.echo(f"{len(known)} pictures in {out / folder}")
 

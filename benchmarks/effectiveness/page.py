@@ -31,7 +31,11 @@ _SECTIONS: Final = (
 Every picture is listed as it is, with one plain PDQ code, and uploaded after every edit, with
 random parameters from the range that the edit's name states. It is found if any view of the upload
 is within 31 bits of the listed code. "refine" looks for candidates within 47 bits, fits a crop box
-to each, and reports what then comes within 31 as a near match for review, never as a match.""",
+to each, and reports what then comes within 31 as a near match for review, never as a match.
+
+The frames of screenshots were drawn for this page, with words and buttons next to the picture, and
+not by who chose the views. What is found then hangs on the frame more than on the picture: real
+applications have to be measured by themselves.""",
     ),
     _Section(
         "Other pictures, other radii",
@@ -184,7 +188,7 @@ def _pictures(results: Results) -> str:
     lines = ["## The pictures\n"]
     about_them: dict[str, Any] = unit(results, "corpora") or {"corpora": []}
     lines += [
-        f"- **{one['name']}** ({one['kind']}): {one['pictures']} pictures. {one['about']}".rstrip()
+        f"- **{one['name']}** ({one['kind']}), {one['pictures']} pictures: {one['about']}"
         for one in about_them["corpora"]
     ]
     lines.append(

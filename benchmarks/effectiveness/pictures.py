@@ -20,6 +20,8 @@ tuned on: of a set on which views or thresholds were chosen, so that its recall 
 ABOUT: Final = "about.txt"
 """A sentence in a folder about its pictures, quoted on the page."""
 
+NOTHING_SAID: Final = "its folder does not say what they are."
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -50,7 +52,7 @@ class Corpus:
     Attributes:
         name: the folder's.
         kind: what its pictures are counted among.
-        about: what they are, in a sentence; empty where the folder says nothing.
+        about: what they are, in a sentence.
         pictures: by file name.
     """
 
@@ -86,7 +88,7 @@ def corpus(folder: Path, kind: Kind, most: int | None = None) -> Corpus:
             "folder of photographs"
         )
     note = folder / ABOUT
-    about = note.read_text(encoding="utf-8").strip() if note.exists() else ""
+    about = note.read_text(encoding="utf-8").strip() if note.exists() else NOTHING_SAID
     return Corpus(folder.resolve().name, kind, about, tuple(found.values()))
 
 
