@@ -257,6 +257,11 @@ def check_in_force(order: Order, today: dt.date) -> None:
         )
 
 
+def out_of_force(order: Order) -> Order:
+    """The order, in force on no day: what the gate goes by while the order's file is gone."""
+    return order.model_copy(update={"valid_until": order.valid_from - dt.timedelta(days=1)})
+
+
 def check_covers(order: Order, indicators: Manifest) -> None:
     """Refuse an indicator set that the order does not allow.
 
