@@ -127,6 +127,10 @@ class Order(_Part):
     redress: Text = Field(description="State how users and the provider can seek redress.")
     signature: Signature = Field(description="Add the section signature: signed_by, signed_on, ….")
 
+    def is_in_force(self, today: dt.date) -> bool:
+        """Whether anything may be opened under the order today."""
+        return self.valid_from <= today <= self.valid_until
+
     @property
     def consent_required(self) -> bool:
         """Whether only items whose uploader has consented may be opened."""

@@ -132,11 +132,19 @@ class Arrival:
         content: their bytes, null where they are to be read; None once OpenMatchSeal is done.
         received_at: when.
         skip_reason: why the front door has kept a row shut; null where it has not.
+        lost_rows: uploads beside these that the log was damaged in: all that is known of them is
+            that they were acknowledged.
     """
 
     content: pa.LargeBinaryArray | None
     received_at: pa.TimestampArray
     skip_reason: pa.StringArray
+    lost_rows: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Uploads that must have an outcome."""
+        return len(self.received_at) + self.lost_rows
 
 
 @dataclass(frozen=True)
@@ -392,11 +400,16 @@ def account(batch: Batch, folder: Path) -> Batch:
             case "failed":
                 tally.failed[f"{row['stage']}: {row['reason']}"] += 1
                 failed.append([row["item_id"], row["inner"], row["stage"], row["reason"]])
+    if batch.arrival is not None and batch.arrival.lost_rows:
+        lost = batch.arrival.lost_rows
+        tally.rows += lost
+        tally.failed["log: damaged"] += lost
+        failed += [["(not known)", None, "log", "damaged"]] * lost
     tally.check(f"batch {batch.name}")
-    if batch.arrival is not None and len(batch.arrival.received_at) != tally.rows:
+    if batch.arrival is not None and batch.arrival.rows != tally.rows:
         raise AccountingError(
-            f"batch {batch.name}: {len(batch.arrival.received_at)} uploads in, {tally.rows} out. "
-            "This is a defect of Sluis: keep the folder and report it"
+            f"batch {batch.name}: {batch.arrival.rows} uploads in, {tally.rows} out. This is a "
+            "defect of Sluis: keep the folder and report it"
         )
     done = {
         "tally": tally.to_json(),

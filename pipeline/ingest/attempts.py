@@ -27,11 +27,13 @@ class Attempt:
 
     Attributes:
         start: where in the log.
+        end: up to where.
         number: the how-manieth attempt this is.
         alone_until: up to here uploads are taken one by one.
     """
 
     start: Position
+    end: Position
     number: int
     alone_until: Position
 
@@ -47,48 +49,49 @@ class Attempt:
 
 
 _NOWHERE: Final = Position(0, 0)
+_NONE: Final = Attempt(_NOWHERE, _NOWHERE, 0, _NOWHERE)
+
+
+def following(last: Attempt, start: Position) -> Attempt:
+    """How to take what begins at `start`, after the `last` attempt. Pure."""
+    if start != last.start:
+        return Attempt(start, start, 1, last.alone_until)
+    if last.number >= MOST_ATTEMPTS and not last.alone:
+        return Attempt(start, start, 1, alone_until=last.end)
+    return replace(last, number=last.number + 1)
 
 
 class Attempts:
-    """The note of what is begun: one small file, which outlives the process and no more."""
+    """The note of what is begun: one small file, which outlives the process."""
 
     def __init__(self, path: Path) -> None:
         """Keep the note at `path`."""
         self._path = path
         self._last = self._read()
 
-    def begin(self, start: Position) -> Attempt:
-        """Note that what begins at `start` is begun; says how to take it."""
-        last = self._last
-        if last is None or last.start != start:
-            alone_until = _NOWHERE if last is None else last.alone_until
-            last = Attempt(start, 0, alone_until)
-        return self._note(replace(last, number=last.number + 1))
+    def next(self, start: Position) -> Attempt:
+        """How to take what begins at `start`; nothing is begun yet."""
+        return following(self._last, start)
 
-    def taken(self, attempt: Attempt, end: Position) -> Attempt:
-        """Say how far the batch of `attempt` goes; a batch tried too often is to be taken anew."""
-        if attempt.alone or attempt.number <= MOST_ATTEMPTS:
-            return attempt
-        return self._note(Attempt(attempt.start, 1, alone_until=end))
+    def begin(self, attempt: Attempt, end: Position) -> None:
+        """Note that what lies before `end` is begun now."""
+        self._note(replace(attempt, end=end))
 
     def excuse(self) -> None:
         """The last attempt came to nothing through no fault of its uploads."""
-        if self._last is not None:
-            self._note(replace(self._last, number=max(0, self._last.number - 1)))
+        self._note(replace(self._last, number=max(0, self._last.number - 1)))
 
-    def _note(self, attempt: Attempt) -> Attempt:
+    def _note(self, attempt: Attempt) -> None:
         """Replace the note. It is not synced: a crash of the machine is no upload's doing."""
         unfinished = self._path.with_name(self._path.name + ".new")
         unfinished.write_text(json.dumps(asdict(attempt)))
         os.replace(unfinished, self._path)
         self._last = attempt
-        return attempt
 
-    def _read(self) -> Attempt | None:
+    def _read(self) -> Attempt:
         try:
             kept = json.loads(self._path.read_text())
-            return Attempt(
-                Position(**kept["start"]), kept["number"], Position(**kept["alone_until"])
-            )
+            places = {name: Position(**kept[name]) for name in ("start", "end", "alone_until")}
+            return Attempt(number=int(kept["number"]), **places)
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+            return _NONE

@@ -168,9 +168,9 @@ class LiveSets:
             return
         if found == self._config.order:
             self._suspended = False
-            _log.warning("the order is there again")
+            _log.info("the order is there again")
             return
-        _log.warning("order %s has changed: it is taken over", found.reference)
+        _log.info("order %s has changed: it is taken over", found.reference)
         self.order_changed.set()
 
     def _look_at(self, number: int, place: _Place) -> None:
@@ -201,7 +201,7 @@ class LiveSets:
             self._sets[number] = found
             self._pending = True
         place.folder, place.refused = folder, ""
-        _log.warning(
+        _log.info(
             "indicator set %s: version %d holds from now on",
             found.manifest.set_id,
             found.manifest.version,
