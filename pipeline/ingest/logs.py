@@ -9,10 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from typing import Final
-
-_HUMAN: Final = "sluis: %(asctime)s %(levelname)s: %(message)s"
-
+from typing import Any
 
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
@@ -30,21 +27,26 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-class _Human(logging.Formatter):
-    """Text, with an exception's type only."""
+class Human(logging.Formatter):
+    """A line of text."""
+
+    def __init__(self) -> None:
+        """The program's name first, as in its other messages."""
+        super().__init__("sluis: %(asctime)s %(levelname)s: %(message)s")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The exception's type."""
+        return f"({ei[0].__name__})"
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return text.partition("\nTraceback")[0]
-
-    def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
-        return ""
+        """On one line, also with an exception."""
+        return super().format(record).replace("\n", " ")
 
 
 def say(*, as_json: bool) -> None:
     """Write what `pipeline` says, from news upwards, to standard error; nothing of any library."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if as_json else _Human(_HUMAN))
+    handler.setFormatter(JsonLines() if as_json else Human())
     logger = logging.getLogger("pipeline")
     logger.handlers = [handler]
     logger.propagate = False
