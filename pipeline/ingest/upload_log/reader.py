@@ -73,7 +73,7 @@ class UploadLogReader:
             raise
         self._view = LogView(folder)
         self._removal = Removal(folder)
-        self._cursor: tuple[int, Piece] | None = None
+        self._cursor = (0, 0, 0)  # segment, byte and row of a piece at or before what is read
         self._held: tuple[int, Piece, pa.RecordBatch | None] | None = None
         self._oldest: tuple[Position, dt.datetime | None] | None = None
         self._removal.up_to(self.position)  # what a crash may have left
@@ -93,7 +93,12 @@ class UploadLogReader:
             max_rows: at most so many.
             max_bytes: of their contents; a single larger one comes by itself.
             wait_seconds: how long to wait for the first of them.
+
+        Raises:
+            ValueError: what lies before `position` is gone.
         """
+        if after < self.position:
+            raise ValueError("this part of the log is consumed")
         deadline = time.monotonic() + wait_seconds
         while (taken := self._take(after, max_rows, max_bytes)) is None:
             left = deadline - time.monotonic()
@@ -109,6 +114,7 @@ class UploadLogReader:
         rows_before = self._view.rows_before(to.segment, self._consumed.value)
         self._consumed.write(Consumed(to, rows_before))
         self._removal.up_to(to)
+        self._cursor = max(self._cursor, self._removal.place)
 
     def backlog(self) -> Backlog:
         """What waits to be advanced over."""
@@ -165,14 +171,12 @@ class UploadLogReader:
                 if (gap := self._lost_segment(at)) is not None:
                     return at, gap
             elif at.record < segment.rows:
-                start, first_row = 0, 0
-                if self._cursor is not None and self._cursor[0] == at.segment:
-                    known = self._cursor[1]
-                    if known.first_row <= at.record:
-                        start, first_row = known.what.start, known.first_row
+                number, start, first_row = self._cursor
+                if number != at.segment or first_row > at.record:
+                    start, first_row = 0, 0
                 pieces = segment.pieces(start, first_row)
                 piece = next(one for one in pieces if at.record < one.end_row)
-                self._cursor = at.segment, piece
+                self._cursor = at.segment, piece.what.start, piece.first_row
                 return at, piece
             if at.segment == newest:
                 return None

@@ -16,8 +16,8 @@ from pipeline.ingest.upload_log.folder import (
     set_aside_path,
     sync,
 )
-from pipeline.ingest.upload_log.segments import Frame, Position
-from pipeline.ingest.upload_log.view import LogView
+from pipeline.ingest.upload_log.segments import Frame, Position, removed_header
+from pipeline.ingest.upload_log.view import LogView, Segment
 
 _KEPT_SEGMENTS: Final = 2
 """Newest segments that stay also when they are consumed, without their rows: the writer knows
@@ -59,6 +59,11 @@ class Removal:
         note: dict[str, Any] = {"start_bytes": start, "end_bytes": end, "lost_rows": rows}
         write_json(damage_path(self._folder, number), note)
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Segment, byte and row up to which all is removed."""
+        return self._segment, self._offset, self._row
+
     def close(self) -> None:
         """Close what is open."""
         self._view.close()
@@ -69,15 +74,34 @@ class Removal:
         segment = self._view.segment(number)
         if segment is None:
             return
+        run: list[Frame] = []
+        removed: Frame | None = None
         for piece in segment.pieces(self._offset, self._row):
             if number == consumed.segment and piece.end_row > consumed.record:
                 break
-            if isinstance(piece.what, Frame):
-                self._remove(segment.handle, piece.what)
             self._offset, self._row = piece.what.end, piece.end_row
+            if isinstance(piece.what, Frame) and not piece.what.is_removed:
+                run.append(piece.what)
+                continue
+            self._remove(segment, run)
+            run = []
+            if isinstance(piece.what, Frame):
+                removed = piece.what
+            elif not damage_path(self._folder, number).exists():
+                self._punch(segment.handle, piece.what.start, piece.what.end)
+        if removed is not None:  # only after a start: a crash may have come before the hole
+            self._punch(segment.handle, removed.body, removed.end)
+        self._remove(segment, run)
 
-    def _remove(self, handle: int, frame: Frame) -> None:
-        if not remove_bytes(handle, frame.body, frame.end) and self._can_punch:
+    def _remove(self, segment: Segment, run: list[Frame]) -> None:
+        """Adjacent frames become one without rows. One hole for all: each takes milliseconds."""
+        if run:
+            data = removed_header(segment.header, run)
+            os.pwrite(segment.handle, data, run[0].start)
+            self._punch(segment.handle, run[0].start + len(data), run[-1].end)
+
+    def _punch(self, handle: int, start: int, end: int) -> None:
+        if start < end and not remove_bytes(handle, start, end) and self._can_punch:
             self._can_punch = False
             _log.warning(
                 "the upload log's file system cannot punch holes: what is scanned is overwritten "

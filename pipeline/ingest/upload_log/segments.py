@@ -4,8 +4,8 @@
     frame     marker, lengths, CRCs, a digest of each row; then its rows as Arrow IPC
 
 The marker is random in each segment: what an uploader sends can never pass for a frame when the
-next whole one is looked for behind damage. Headers outlive their rows: when rows are consumed only
-their bytes are removed, so that a segment can still be walked.
+next whole one is looked for behind damage. Digests outlive their rows: frames that are consumed
+become one removed frame, whose body is a hole, so that a segment can still be walked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -36,6 +36,7 @@ _VERSION: Final = 1
 _SEGMENT: Final = struct.Struct("<8sIIQ8sI")
 _FRAME: Final = struct.Struct("<8sIIIII")
 _CRC: Final = struct.Struct("<I")
+_REMOVED: Final = 2**32 - 1  # in the place of `durable_bytes`; no segment is that long
 _SEARCH_BYTES: Final = 1024 * 1024
 _SCHEMA: Final = UPLOADS.serialize().to_pybytes()
 
@@ -100,6 +101,11 @@ class Frame:
     body_crc: int
     digests: tuple[bytes, ...]
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether its rows were consumed and are gone."""
+        return self.durable_bytes == _REMOVED
+
 
 @dataclass(frozen=True)
 class Gap:
@@ -148,6 +154,15 @@ def frame_header(
     )
     named = b"".join(digests)
     return fixed + _CRC.pack(zlib.crc32(named, zlib.crc32(fixed))) + named
+
+
+def removed_header(header: Header, consumed: Sequence[Frame]) -> bytes:
+    """What is written over the first of some adjacent frames: one frame in their place, no rows."""
+    first = consumed[0]
+    digests = [digest for frame in consumed for digest in frame.digests]
+    own_bytes = _FRAME.size + _CRC.size + len(digests) * DIGEST_BYTES
+    body_bytes = consumed[-1].end - first.start - own_bytes
+    return frame_header(header, body_bytes, 0, first.first_row, _REMOVED, digests)
 
 
 def frames(
