@@ -7,6 +7,8 @@
     LOG/tail                  how far the last segment is on disk
     LOG/consumed              how far the reader is
     LOG/writer.lock  LOG/reader.lock
+
+The two processes share nothing but these files.
 """
 
 from __future__ import annotations
@@ -139,7 +141,7 @@ def set_aside_path(folder: Path, number: int) -> Path:
 
 def segment_numbers(folder: Path) -> list[int]:
     """The segments that are there, oldest first."""
-    found = (_SEGMENT_NAME.fullmatch(name) for name in os.listdir(folder))
+    found = (_SEGMENT_NAME.fullmatch(name) for name in (path.name for path in folder.iterdir()))
     return sorted(int(match.group(1)) for match in found if match)
 
 
@@ -167,7 +169,7 @@ def is_full(error: OSError) -> bool:
 
 
 def write_tail(handle: int, tail: Tail) -> None:
-    """Tell the reader how far the log is on disk. Not made durable: a writer that opens finds out."""
+    """Tell the reader how far the log is on disk. Not durable: a writer that opens finds out."""
     data = _TAIL.pack(tail.segment, tail.rows, tail.length, tail.rows_before)
     os.pwrite(handle, data + _crc(data), 0)
 

@@ -90,7 +90,8 @@ def _digests(batch: pa.RecordBatch, key: bytes) -> list[bytes]:
     named = batch.select(_NAMED).to_pylist()
     found = []
     for row, content in zip(named, _contents(batch), strict=True):
-        digest = hashlib.blake2b(repr(list(row.values())).encode(), key=key, digest_size=DIGEST_BYTES)
+        said = repr(list(row.values())).encode()
+        digest = hashlib.blake2b(said, key=key, digest_size=DIGEST_BYTES)
         if content is not None:
             digest.update(content)
         found.append(digest.digest())

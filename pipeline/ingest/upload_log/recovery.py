@@ -99,13 +99,11 @@ def _close(path: Path, consumed: int) -> tuple[int, int, bool]:
     finally:
         os.close(handle)
     if is_damaged:
-        _log.error("segment %d is damaged before its end; the scan says what is lost", header.number)
+        _log.error("segment %d is damaged; the scan says what is lost", header.number)
     return length - end, header.rows_before + rows, is_damaged
 
 
-def _whole(
-    handle: int, found: Iterable[Frame | Gap], consumed: int
-) -> tuple[list[Frame], bool]:
+def _whole(handle: int, found: Iterable[Frame | Gap], consumed: int) -> tuple[list[Frame], bool]:
     """The frames to keep, and whether there is damage among them.
 
     A bad place is a torn write, unless a whole frame behind it was written when the bad place was

@@ -109,7 +109,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Gap:
-    """Bytes that are no frame; `next_row` is what the next whole frame begins with, if there is one."""
+    """Bytes that are no frame; `next_row` is the first of the next whole one, if there is one."""
 
     start: int
     end: int
@@ -149,9 +149,7 @@ def frame_header(
     digests: list[bytes],
 ) -> bytes:  # fmt: skip
     """The bytes before a frame's rows."""
-    fixed = _FRAME.pack(
-        header.marker, body_bytes, len(digests), first_row, durable_bytes, body_crc
-    )
+    fixed = _FRAME.pack(header.marker, body_bytes, len(digests), first_row, durable_bytes, body_crc)
     named = b"".join(digests)
     return fixed + _CRC.pack(zlib.crc32(named, zlib.crc32(fixed))) + named
 
@@ -221,9 +219,7 @@ def _frame(handle: int, header: Header, start: int, end: int) -> Frame | None:
     )  # fmt: skip
 
 
-def _next_frame(
-    handle: int, header: Header, start: int, end: int, first_row: int
-) -> Frame | None:
+def _next_frame(handle: int, header: Header, start: int, end: int, first_row: int) -> Frame | None:
     """The first frame behind damage."""
     overlap = len(header.marker) - 1
     while start < end:

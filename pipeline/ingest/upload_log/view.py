@@ -104,7 +104,7 @@ class LogView:
         total = 0
         for number in range(position.segment, tail.segment + 1):
             try:
-                length = os.stat(segment_path(self._folder, number)).st_size
+                length = segment_path(self._folder, number).stat().st_size
             except FileNotFoundError:
                 continue
             if number == position.segment and (found := self.segment(number)) and found.rows:

@@ -170,9 +170,11 @@ class UploadLog:
         one = _Append(prepared, sum(part.body.size for part in prepared))
         with self._changed:
             self._changed.wait_for(
-                lambda: self._closing
-                or not self._waiting
-                or self._waiting_bytes + one.size <= _WAITING_BYTES
+                lambda: (
+                    self._closing
+                    or not self._waiting
+                    or self._waiting_bytes + one.size <= _WAITING_BYTES
+                )
             )
             if self._closing:
                 one.done.set_exception(LogClosed("the upload log is closed"))
@@ -245,9 +247,7 @@ class UploadLog:
                 if not one.done.done():
                     one.done.set_exception(fault)
             return
-        write_tail(
-            self._tail_file, Tail(self._number, self._rows, self._length, self._rows_before)
-        )
+        write_tail(self._tail_file, Tail(self._number, self._rows, self._length, self._rows_before))
         while len(self._newest) > _DIGESTS:
             self._newest.popitem(last=False)
         position = Position(self._number, self._rows)
