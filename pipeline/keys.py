@@ -243,12 +243,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
     _write_reviewers(desk, deciders)
 
-    ingest = _party(folder / "ingest")
-    _write_tls(ingest, authority, authority.issue("ingest", "door", hosts))
-    _write_centre(ingest, centre)
-
-    uploader = _party(folder / "uploader")
-    _write_tls(uploader, authority, authority.issue("uploader", "uploads"))
+    door = _make_ingest(folder, authority, centre, hosts)
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
@@ -267,7 +262,18 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
         people.append(person)
     for place in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
         key_files.sync_folder(place)
-    return [ca, centre_folder, provider, vault, desk, ingest, uploader, verification, *people]
+    return [ca, centre_folder, provider, vault, desk, *door, verification, *people]
+
+
+def _make_ingest(
+    folder: Path, authority: CertificateAuthority, centre: Ed25519PrivateKey, hosts: Sequence[str]
+) -> list[Path]:
+    """The front door's folder, and that of whoever uploads."""
+    ingest, uploader = _party(folder / "ingest"), _party(folder / "uploader")
+    _write_tls(ingest, authority, authority.issue("ingest", "door", hosts))
+    _write_centre(ingest, centre)
+    _write_tls(uploader, authority, authority.issue("uploader", "uploads"))
+    return [ingest, uploader]
 
 
 def identity(folder: Path) -> Identity:

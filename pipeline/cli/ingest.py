@@ -40,9 +40,7 @@ app = typer.Typer(help="Uploads as they arrive: take them, send them.", **GROUP)
 
 LogFolder = Annotated[
     Path,
-    typer.Option(
-        "--log", envvar="SLUIS_UPLOAD_LOG", help="Folder of the upload log, and no other."
-    ),
+    typer.Option("--log", envvar="SLUIS_UPLOAD_LOG", help="Folder of the upload log alone."),
 ]
 
 

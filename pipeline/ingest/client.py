@@ -17,7 +17,7 @@ import grpc
 import pyarrow.parquet as pq
 
 from pipeline import keys, read
-from pipeline.errors import ItemError, VerificationRefused
+from pipeline.errors import ItemError, VerificationRefused, VerificationUnreachable
 from pipeline.ingest.journal import Answer, Journal, Sent
 from pipeline.rpc import retry, uploads
 from pipeline.rpc.sluis.ingest.v1 import ingest_service_pb2 as messages
@@ -90,7 +90,11 @@ def send(
                 if journal.sent.rows > before:
                     pauses = _Pauses(patience_seconds)
                 if not pauses.pause(retry.delay_seconds(error)):
-                    raise wrapped(error, address, PARTY) from None
+                    raise VerificationUnreachable(
+                        f"{PARTY} at {address} has taken nothing for {patience_seconds:.0f} "
+                        f"seconds ({error.code().name.lower()}): see that it runs and that this is "
+                        "its address; the same command goes on from here"
+                    ) from None
         journal.finish()
     finally:
         channel.close()

@@ -26,6 +26,8 @@ from pipeline.sources import Declared, Snapshot
 
 FORMAT: Final = "sluis-sending/1"
 CHUNK_ROWS: Final = 8_192
+_FIRST_FILES: Final = {"items.parquet", "items.parquet.new", "source.json.new"}
+"""What a sending that was killed before its source.json may have left."""
 
 
 @dataclass
@@ -160,10 +162,6 @@ class Journal:
         self.sent.repeated += line["outcomes"].get("repeated", 0)
         self.sent.skipped.update(line["skipped"])
         self.sent.refused.update(reason for _, reason in line["refused"])
-
-
-_FIRST_FILES: Final = {"items.parquet", "items.parquet.new", "source.json.new"}
-"""What a sending that was killed before its source.json may have left."""
 
 
 def _read(path: Path) -> dict[str, Any] | None:
