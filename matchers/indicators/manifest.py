@@ -40,6 +40,9 @@ VALUE_BYTES: Final = {"pdq": limits.PDQ_BYTES, **digests.DIGEST_BYTES, "url": 32
 """Algorithms a set can be of, with the length of one value. One set has one algorithm."""
 
 _MANIFEST, _SIGNATURES, _DATA = "manifest.json", "signatures.json", "indicators.arrow"
+SIGNED_FILES: Final = (_MANIFEST, _SIGNATURES)
+"""What `read` reads of a set: whoever follows a set looks whether these have changed."""
+
 _SIGNED_AS: Final = b"sluis/v1/indicator-set\n"
 _SET_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

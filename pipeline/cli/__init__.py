@@ -14,7 +14,17 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import typer
 
 from matchers.errors import MatcherError
-from pipeline.cli import indicators, ingest, keys, orders, reports, reviewing, scanning, vault, verdicts
+from pipeline.cli import (
+    indicators,
+    ingest,
+    keys,
+    orders,
+    reports,
+    reviewing,
+    scanning,
+    vault,
+    verdicts,
+)
 from pipeline.cli.common import GROUP, fail
 from pipeline.errors import SluisError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -12,20 +13,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from pipeline.cli.common import Address, OrderFile, ProviderKeys, check_address, err, out
+from pipeline.cli.common import Address, LogFolder, OrderFile, ProviderKeys, check_address, err, out
 from pipeline.cli.scanning import IndexBackend, PdqMode
-
-SCAN_METRICS = "127.0.0.1:7446"
-
-UploadLogFolder = Annotated[
-    Path,
-    typer.Option(
-        "--log",
-        envvar="SLUIS_UPLOAD_LOG",
-        metavar="FOLDER",
-        help="The upload log: written by `sluis ingest serve`, consumed by `sluis ingest scan`.",
-    ),
-]
 
 
 def ingest_scan(
@@ -39,7 +28,7 @@ def ingest_scan(
         ),
     ],
     verification: Address,
-    log: UploadLogFolder = Path("uploads"),
+    log: LogFolder,
     keys: ProviderKeys = Path("keys/provider"),
     state_dir: Annotated[
         Optional[Path],
@@ -77,9 +66,10 @@ def ingest_scan(
     metrics: Annotated[
         str,
         typer.Option(
-            metavar="HOST:PORT", help="Where Prometheus finds the metrics; port 0 for nowhere."
+            metavar="HOST:PORT|none",
+            help="Where Prometheus finds metrics, over plain HTTP: keep it on this machine.",
         ),
-    ] = SCAN_METRICS,
+    ] = "127.0.0.1:9746",
     human: Annotated[
         bool, typer.Option("--human", help="Log text for people instead of JSON lines.")
     ] = False,
@@ -90,11 +80,11 @@ def ingest_scan(
     after the batch at hand; started again, it goes on from there, as after any crash.
     """
     check_address(verification)
-    check_address(metrics)
-    from prometheus_client import start_http_server
-
+    if metrics != "none":
+        check_address(metrics)
     from pipeline import order as orders
     from pipeline.ingest import logs, stream
+    from pipeline.ingest import metrics as metric_server
     from pipeline.ingest.stream_metrics import Meters
     from pipeline.scan import ScanConfig
 
@@ -120,10 +110,9 @@ def ingest_scan(
         drain=drain,
     )
     meters = Meters()
-    host, _, port = metrics.rpartition(":")
-    if int(port):
-        start_http_server(int(port), host, meters.registry)
-    with _stop_on_signal() as stop:
+    with _stop_on_signal() as stop, contextlib.ExitStack() as held:
+        if metrics != "none":
+            held.callback(metric_server.serve(meters.registry, metrics))
         stream.scan_uploads(settings, stop, meters)
     out.print(f"{log}: {'the log is empty' if drain else 'stopped'}; nothing is left half done")
 

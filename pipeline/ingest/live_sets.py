@@ -1,8 +1,6 @@
 """The order and the indicator sets of a scan that never ends: what is on disk is what holds.
 
-A place is a folder of one set, or a folder of its versions with a file CURRENT, which names the
-version that holds and is replaced whole (written beside it, then renamed). A thread looks at the
-places and at the order file. What is new is verified and loaded beside the old, as a scan would
+A thread looks at the places of the sets (`current`) and at the order file. What is new is verified and loaded beside the old, as a scan would
 when it starts, and taken over between two batches, so that every batch has been asked of one list
 of sets and every hit says which version it is of. What is bad is refused, loudly and once; the old
 version stays, until its own last day.
@@ -28,36 +26,14 @@ from matchers.indicators import IndicatorSet, VersionLedger
 from pipeline import order as orders
 from pipeline import scan
 from pipeline.errors import SluisError
+from pipeline.ingest.current import resolve
 from pipeline.scan import ScanConfig
 
-CURRENT: Final = "CURRENT"
 LOOK_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 60.0
 """After a refusal: the folder may still have been on its way here when CURRENT named it."""
 
-_LONGEST_NAME: Final = 255
-
 _log = logging.getLogger(__name__)
-
-
-def resolve(place: Path) -> Path:
-    """The folder of the set that holds at a place.
-
-    Raises:
-        IndicatorSetError: CURRENT names no folder beside it.
-    """
-    pointer = place / CURRENT
-    try:
-        name = pointer.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return place
-    except (OSError, ValueError) as error:
-        raise IndicatorSetError(f"{pointer} cannot be read: {type(error).__name__}") from error
-    if not 0 < len(name) <= _LONGEST_NAME or name in (".", "..") or "/" in name or "\0" in name:
-        raise IndicatorSetError(
-            f"{pointer} must hold the name of a folder beside it, and nothing else"
-        )
-    return place / name
 
 
 @dataclass

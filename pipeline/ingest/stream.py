@@ -39,6 +39,7 @@ from pipeline.ingest import live_sets
 from pipeline.ingest.accounts import Accounts, batch_name
 from pipeline.ingest.attempts import Attempts
 from pipeline.ingest.batch_size import MOST_BYTES, MOST_ROWS, BatchSize
+from pipeline.ingest.current import resolve
 from pipeline.ingest.live_sets import LiveSets
 from pipeline.ingest.source import Uploads, feed_of, registered
 from pipeline.ingest.stream_metrics import Meters
@@ -144,7 +145,7 @@ class _Stream:
         self._in_force = order.is_in_force(self._clock().date())
         # Under an order that is not in force every upload is skipped: no indicators are needed.
         places = settings.places if self._in_force else ()
-        sets = tuple(live_sets.resolve(place) for place in places)
+        sets = tuple(resolve(place) for place in places)
         self._config = replace(settings.config, order=order, sets=sets)
         self._resources = scan.resources_for(self._config)
         ledger = VersionLedger(settings.ledger)

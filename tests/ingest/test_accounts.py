@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.settings import SEEDED
 
 from pipeline.errors import AccountingError
 from pipeline.ingest import accounts as accounts_module
@@ -98,6 +99,7 @@ class Killed(BaseException):
 STEPS = ("write_json", "sync_folder", "unlink", "fsync")
 
 
+@SEEDED
 @given(
     hours=st.lists(st.integers(-30, 30), min_size=1, max_size=6),
     kills=st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 4)), max_size=3),
@@ -122,6 +124,7 @@ def test_a_kill_at_any_step_of_folding_counts_each_batch_once(hours, kills, tmp_
                 return step
 
             owner = {"unlink": Path, "fsync": os}.get(step, accounts_module)
+            patch.setattr(os, "fsync", lambda _: None)  # a killed process needs none
             patch.setattr(owner, step, dying(getattr(owner, step)))
             try:
                 Accounts(folder).fold()

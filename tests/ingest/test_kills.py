@@ -73,7 +73,7 @@ def processes(world: worlds.World, tmp_path: Path) -> Iterator[tuple[Process, Pr
     scan = Process(
         "ingest", "scan", "--order", order, "--indicators", world.sets["known"],
         "--verification", address, "--log", tmp_path / "log", "--keys", world.keys / "provider",
-        "--state-dir", tmp_path / "state", "--metrics", "127.0.0.1:0", "--batch-rows", 8,
+        "--state-dir", tmp_path / "state", "--metrics", "none", "--batch-rows", 8,
     )  # fmt: skip
     with killed_at_last(verification, scan):
         yield verification, scan

@@ -8,6 +8,7 @@ import sys
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.settings import SEEDED
 
 from pipeline.ingest import logs
 from pipeline.ingest.attempts import MOST_ATTEMPTS, Attempts
@@ -15,6 +16,7 @@ from pipeline.ingest.batch_size import LEAST_ROWS, MOST_ROWS, TARGET_SECONDS, Ba
 from pipeline.ingest.upload_log import Position
 
 
+@SEEDED
 @given(
     st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 1e4)), max_size=30), st.integers(1, 4000)
 )
@@ -63,6 +65,7 @@ def simulate(path, rows: int, poisons: set[int], batch_rows: int, deaths: int = 
     return given_up
 
 
+@SEEDED
 @given(st.sets(st.integers(0, 39), max_size=4), st.integers(1, 50))
 def test_exactly_the_uploads_that_kill_the_scan_are_given_up(tmp_path_factory, poisons, batch_rows):
     """By name, and no other; the stream comes to its end after a bounded number of deaths."""
