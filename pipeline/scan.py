@@ -41,7 +41,13 @@ from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Result, Scanner
 from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
 from pipeline.epoch_keys import EpochKeyDestroyed
-from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
+from pipeline.errors import (
+    AccountingError,
+    ItemError,
+    OrderRefused,
+    RunInterrupted,
+    VerificationRefused,
+)
 from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
 from pipeline.rpc import candidates
@@ -245,7 +251,8 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     scanner = resources.scanner(config.clock().date())
 
     arrival = batch.arrival
-    contents = itertools.repeat(None) if arrival is None else arrival.content
+    content = arrival.content if arrival else None
+    contents = itertools.repeat(None) if content is None else content
     examined = list(resources.pool.map(functools.partial(_examine, scanner), rows, contents))
     opened = time.perf_counter()
     readable = [one for parts in examined if isinstance(parts, tuple) for one in parts]

@@ -1,9 +1,10 @@
 """What became of every upload, counted exactly once, whenever the scan is killed.
 
-    ACCOUNTS/outcomes/            a file for each batch, written by the scan's last step; its name says
-                                  where in the upload log the batch begins and ends
-    ACCOUNTS/days/DAY.json        the counts of a day, and the place in the log up to which they go
+    ACCOUNTS/outcomes/              a file for each batch, written by the scan's last step; its
+                                    name says where in the upload log the batch begins and ends
+    ACCOUNTS/days/DAY.json          a day's counts, and the place in the log up to which they go
     ACCOUNTS/days/DAY.failed.jsonl  the uploads of that day that could not be examined, and why
+    ACCOUNTS/attempt.json           what is begun (`attempts`)
 
 A batch has its outcome when its file is there, durably; only then may the log forget it. Files of
 batches are folded into their day's and removed: the day's counts and the place they go up to are

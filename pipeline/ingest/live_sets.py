@@ -1,9 +1,9 @@
 """The order and the indicator sets of a scan that never ends: what is on disk is what holds.
 
-A thread looks at the places of the sets (`current`) and at the order file. What is new is verified and loaded beside the old, as a scan would
-when it starts, and taken over between two batches, so that every batch has been asked of one list
-of sets and every hit says which version it is of. What is bad is refused, loudly and once; the old
-version stays, until its own last day.
+A thread looks at the places of the sets (`current`) and at the order file. What is new is verified
+and loaded beside the old, as a scan would when it starts, and taken over between two batches, so
+that every batch has been asked of one list of sets and every hit says which version it is of. What
+is bad is refused, loudly and once; the old version stays, until its own last day.
 
 An order file that is gone, or is no longer a valid order, covers nothing: every upload is then
 skipped as outside its period, and opened never.

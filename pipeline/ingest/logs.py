@@ -11,13 +11,16 @@ import json
 import logging
 from typing import Any
 
+
 class JsonLines(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, part of the program, message, and the type of an exception."""
         line = {
-            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat("T", "milliseconds"),
+            "time": dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(
+                "T", "milliseconds"
+            ),
             "level": record.levelname.lower(),
             "part": record.name,
             "message": record.getMessage(),

@@ -49,8 +49,10 @@ _numbers: Final = itertools.count(1)
 
 
 class Uploads(beam.PTransform):
-    """The micro-batches of a feed. End a run of the engine and begin another: Beam keeps some 40 KB
-    of each bundle until its run ends."""
+    """The micro-batches of a feed.
+
+    A run of the engine must end now and then: Beam keeps some 40 KB of each bundle until it does.
+    """
 
     def __init__(self, number: int) -> None:
         """Read the feed that `registered` gave this number."""

@@ -3,9 +3,9 @@
     upload log ─► Gate ─► OpenMatchSeal ─► Emit ─► Account ─► the log forgets
 
 It runs for ever, in runs of the engine that end after half a minute and follow one another: one
-fused stage each, with nothing in flight between two. A batch is scanned, its candidates are durable
-at verification, its counts are on disk, and only then does the log forget its uploads. Whatever dies
-in between is done again; candidates and counts know that they were there before.
+fused stage each, with nothing in flight between two. A batch is scanned, its candidates are
+durable at verification, its counts are on disk, and only then does the log forget its uploads.
+Whatever dies in between is done again; candidates and counts know that they were there before.
 
 When verification does not answer, the batch at hand waits and the log grows. Nothing is dropped,
 and nothing but that batch is held in memory.

@@ -1,4 +1,4 @@
-"""What the streaming scan tells Prometheus: counts, ages and times, and nothing about any upload."""
+"""What the streaming scan tells Prometheus: counts, ages and times; nothing of any upload."""
 
 from __future__ import annotations
 
@@ -25,60 +25,65 @@ class Meters:
     def __init__(self) -> None:
         """Begin at zero: Prometheus adds up across restarts."""
         self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
-        self._outcomes = Counter(
-            "sluis_scan_outcomes", "Uploads, and what is inside them, by outcome", ["outcome"], **of
+        self._outcomes = self._counter(
+            "sluis_scan_outcomes", "Uploads, and what is inside them, by outcome", "outcome"
         )
         for outcome in (CLEAR, CANDIDATE, SKIPPED, FAILURE):
             self._outcomes.labels(outcome)
-        self._reasons = Counter(
-            "sluis_scan_reasons", "Skipped and failed, by reason", ["outcome", "reason"], **of
+        self._reasons = self._counter(
+            "sluis_scan_reasons", "Skipped and failed, by reason", "outcome", "reason"
         )
-        self._batches = Counter("sluis_scan_batches", "Batches that have their outcomes", **of)
-        self._batch_rows = Histogram(
-            "sluis_scan_batch_uploads", "Uploads in a batch", buckets=_ROWS, **of
+        self._batches = self._counter("sluis_scan_batches", "Batches that have their outcomes")
+        self._batch_rows = self._histogram(
+            "sluis_scan_batch_uploads", "Uploads in a batch", buckets=_ROWS
         )
-        self._most_rows = Gauge(
-            "sluis_scan_batch_most_uploads", "Uploads that a batch may have at present", **of
+        self._most_rows = self._gauge(
+            "sluis_scan_batch_most_uploads", "Uploads that a batch may have at present"
         )
-        self._steps = Histogram(
-            "sluis_scan_step_seconds", "Time of a batch in a step", ["step"], buckets=_SECONDS, **of
+        self._steps = self._histogram(
+            "sluis_scan_step_seconds", "Time of a batch in a step", "step"
         )
-        self._to_outcome = Histogram(
-            "sluis_scan_upload_to_outcome_seconds",
-            "From the front door to the outcome",
-            buckets=_SECONDS,
-            **of,
+        self._to_outcome = self._histogram(
+            "sluis_scan_upload_to_outcome_seconds", "From the front door to the outcome"
         )
-        self._to_candidate = Histogram(
+        self._to_candidate = self._histogram(
             "sluis_scan_upload_to_candidate_seconds",
             "From the front door until verification has the candidate",
-            buckets=_SECONDS,
-            **of,
         )
-        self._backlog_rows = Gauge("sluis_log_backlog_uploads", "Uploads without outcome", **of)
-        self._backlog_bytes = Gauge("sluis_log_backlog_bytes", "Their bytes in the log", **of)
-        self._oldest = Gauge(
-            "sluis_log_oldest_seconds", "Age of the oldest upload without outcome", **of
+        self._backlog_rows = self._gauge("sluis_log_backlog_uploads", "Uploads without outcome")
+        self._backlog_bytes = self._gauge("sluis_log_backlog_bytes", "Their bytes in the log")
+        self._oldest = self._gauge(
+            "sluis_log_oldest_seconds", "Age of the oldest upload without outcome"
         )
-        self._lost = Counter("sluis_log_lost_uploads", "Uploads lost to damage of the log", **of)
-        self._versions = Gauge(
-            "sluis_indicator_set_version", "Version of a set in use", ["set_id"], **of
+        self._lost = self._counter("sluis_log_lost_uploads", "Uploads lost to damage of the log")
+        self._versions = self._gauge(
+            "sluis_indicator_set_version", "Version of a set in use", "set_id"
         )
-        self._set_days = Gauge(
-            "sluis_indicator_set_days_left", "Days until a set expires", ["set_id"], **of
+        self._set_days = self._gauge(
+            "sluis_indicator_set_days_left", "Days until a set expires", "set_id"
         )
-        self._order_days = Gauge("sluis_order_days_left", "Days until the order expires", **of)
-        self._order_holds = Gauge(
-            "sluis_order_in_force", "Whether anything may be opened under the order", **of
+        self._order_days = self._gauge("sluis_order_days_left", "Days until the order expires")
+        self._order_holds = self._gauge(
+            "sluis_order_in_force", "Whether anything may be opened under the order"
         )
-        self.verification_up = Gauge(
-            "sluis_verification_up", "Whether verification takes candidates", **of
+        self.verification_up = self._gauge(
+            "sluis_verification_up", "Whether verification takes candidates"
         )
-        self.failed_batches = Counter(
-            "sluis_scan_failed_batches", "Batches tried again for a defect", **of
+        self.failed_batches = self._counter(
+            "sluis_scan_failed_batches", "Batches tried again for a defect"
         )
-        self.given_up = Counter("sluis_scan_given_up", "Uploads given up for a defect", **of)
+        self.given_up = self._counter("sluis_scan_given_up", "Uploads given up for a defect")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(
+        self, name: str, text: str, *labels: str, buckets: Sequence[float] = _SECONDS
+    ) -> Histogram:
+        return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
 
     def batch(self, batch: Batch, now: dt.datetime) -> None:
         """Count a batch that has its outcomes."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import itertools
 import json
 import os
 import shutil
@@ -96,6 +98,18 @@ class Killed(BaseException):
     """Stands for the process ending."""
 
 
+def dying(really, after: int):
+    """A function that works some times; then the process is dead."""
+    calls = itertools.count()
+
+    def dies(*arguments, **options):
+        if next(calls) >= after:
+            raise Killed
+        return really(*arguments, **options)
+
+    return dies
+
+
 STEPS = ("write_json", "sync_folder", "unlink", "fsync")
 
 
@@ -112,24 +126,11 @@ def test_a_kill_at_any_step_of_folding_counts_each_batch_once(hours, kills, tmp_
         finish(folder, (1, 10 * number), (1, 10 * number + 10), 10, DAY + hour * HOURS)
     for step, count in kills:
         with pytest.MonkeyPatch.context() as patch:
-            left = [count]
-
-            def dying(really, left=left):
-                def step(*arguments, **options):
-                    if left[0] == 0:
-                        raise Killed
-                    left[0] -= 1
-                    return really(*arguments, **options)
-
-                return step
-
             owner = {"unlink": Path, "fsync": os}.get(step, accounts_module)
             patch.setattr(os, "fsync", lambda _: None)  # a killed process needs none
-            patch.setattr(owner, step, dying(getattr(owner, step)))
-            try:
+            patch.setattr(owner, step, dying(getattr(owner, step), count))
+            with contextlib.suppress(Killed):
                 Accounts(folder).fold()
-            except Killed:
-                pass
     accounts = Accounts(folder)
     accounts.fold()
     assert total(folder) == (10 * len(hours), len(hours))

@@ -70,9 +70,9 @@ def test_every_upload_ends_as_what_it_is(world, verification, tmp_path):
     ]
     left = b"".join(path.read_bytes() for path in (tmp_path / "log").glob("*.uploads"))
     assert picture("fig")[:64] not in left, "content outlives its outcome"
-    assert meters.registry.get_sample_value(
-        "sluis_scan_outcomes_total", {"outcome": "candidate"}
-    ) == 4
+    assert (
+        meters.registry.get_sample_value("sluis_scan_outcomes_total", {"outcome": "candidate"}) == 4
+    )
     assert meters.registry.get_sample_value("sluis_log_backlog_uploads") == 0
 
 
@@ -104,10 +104,13 @@ def test_the_stream_and_the_batch_scan_find_the_same(world, tmp_path):
                 wanted = streams.settings(world, folder, address, most_rows=4)
                 tally = streams.drained(wanted).to_json()
             found = streams.candidates(world, address)
-        results[way] = tally, {
-            name: (one.set_id, one.indicator_id, one.distance_bits, one.quality, one.view)
-            for name, one in found.items()
-        }
+        results[way] = (
+            tally,
+            {
+                name: (one.set_id, one.indicator_id, one.distance_bits, one.quality, one.view)
+                for name, one in found.items()
+            },
+        )
     assert results["batch"] == results["stream"]
     assert len(results["stream"][1]) == 4
 

@@ -26,7 +26,6 @@ from pipeline.items import Tally
 from pipeline.rpc.sluis.verification.v1 import review_service_pb2
 from pipeline.vouchers import Context, Policy
 
-
 NOW: list[dt.datetime] = []
 """The last is what `movable_clock` says."""
 
