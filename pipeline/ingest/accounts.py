@@ -13,6 +13,7 @@ one file, replaced whole, so a batch is in the counts or it is not. Two files a 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import json
@@ -28,7 +29,13 @@ from pipeline.errors import AccountingError
 from pipeline.ingest.upload_log import Position
 from pipeline.items import FAILED, Tally
 
+_DAYS: Final = "????-??-??.json"
 _NAME: Final = re.compile(r"(\d{8})-(\d{8})_(\d{8})-(\d{8})\.json")
+
+
+def accounts_folder(log: Path) -> Path:
+    """Where the accounts of a log are: with it, since they speak of its places."""
+    return log / "accounts"
 
 
 def batch_name(start: Position, end: Position) -> str:
@@ -110,8 +117,7 @@ class Accounts:
     def days(self) -> dict[dt.date, Day]:
         """Every day's counts; what is not folded yet is not in them."""
         return {
-            dt.date.fromisoformat(path.stem): _read(path)
-            for path in sorted(self._days.glob("????-??-??.json"))
+            dt.date.fromisoformat(path.stem): _read(path) for path in sorted(self._days.glob(_DAYS))
         }
 
     def failed(self, day: dt.date) -> list[dict[str, str | None]]:
@@ -162,12 +168,33 @@ class Accounts:
         return self._days / f"{day}.failed.jsonl"
 
     def _files(self) -> Iterator[tuple[Position, Position, Path]]:
-        """The batches that are not folded yet, in the log's order."""
-        for path in sorted(self.outcomes.iterdir()):
-            found = _NAME.fullmatch(path.name)
-            if found:
-                numbers = [int(number) for number in found.groups()]
-                yield Position(*numbers[:2]), Position(*numbers[2:]), path
+        return _batches(self.outcomes)
+
+
+def counted_on(day: dt.date, folder: Path) -> Tally:
+    """A day's counts with those of batches that are not folded yet; for whoever only looks."""
+    batches = list(_batches(folder / "outcomes"))  # first: what is folded meanwhile is in the day
+    path = folder / "days" / f"{day}.json"
+    tally = _read(path).tally if path.exists() else Tally()
+    through = max(
+        (_read(path).through for path in (folder / "days").glob(_DAYS)), default=Position(0, 0)
+    )
+    for _, end, file in batches:
+        if end > through:
+            with contextlib.suppress(FileNotFoundError):
+                outcome = json.loads(file.read_text(encoding="utf-8"))
+                if dt.datetime.fromtimestamp(outcome["finished_at"], dt.UTC).date() == day:
+                    tally.add(Tally.from_json(outcome["tally"]))
+    return tally
+
+
+def _batches(outcomes: Path) -> Iterator[tuple[Position, Position, Path]]:
+    """Where the batches that are not folded yet begin and end, in the log's order."""
+    for path in sorted(outcomes.glob("*.json")):
+        found = _NAME.fullmatch(path.name)
+        if found:
+            numbers = [int(number) for number in found.groups()]
+            yield Position(*numbers[:2]), Position(*numbers[2:]), path
 
 
 def _read(path: Path) -> Day:

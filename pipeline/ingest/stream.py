@@ -36,14 +36,14 @@ from pipeline.errors import (
     VerificationUnreachable,
 )
 from pipeline.ingest import live_sets
-from pipeline.ingest.accounts import Accounts, batch_name
+from pipeline.ingest.accounts import Accounts, accounts_folder, batch_name
 from pipeline.ingest.attempts import Attempts
 from pipeline.ingest.batch_size import MOST_BYTES, MOST_ROWS, BatchSize
 from pipeline.ingest.current import resolve
 from pipeline.ingest.live_sets import LiveSets
 from pipeline.ingest.source import Uploads, feed_of, registered
 from pipeline.ingest.stream_metrics import Meters
-from pipeline.ingest.upload_log import Position, Taken, UploadLogReader
+from pipeline.ingest.upload_log import Backlog, Position, Taken, UploadLogReader
 from pipeline.items import FAILURE, ITEMS, OUTCOMES
 from pipeline.scan import Arrival, Batch, ScanConfig
 
@@ -58,7 +58,8 @@ LEAST_PAUSE_SECONDS: Final = 0.5
 MOST_PAUSE_SECONDS: Final = 15.0
 """Between two looks whether verification answers again; the first doubles up to the second."""
 
-_MEASURE_SECONDS: Final = 0.2
+_MEASURE_SECONDS: Final = 0.5
+"""Between two looks at the backlog."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,11 +87,6 @@ class StreamSettings:
     most_rows: int = MOST_ROWS
     drain: bool = False
     look_seconds: float = live_sets.LOOK_SECONDS
-
-
-def accounts_folder(log: Path) -> Path:
-    """Where the accounts of a log are: with it, since they speak of its places."""
-    return log / "accounts"
 
 
 def scan_uploads(settings: StreamSettings, stop: threading.Event, meters: Meters) -> None:
@@ -137,10 +133,12 @@ class _Stream:
         self._stop = stop
         self._meters = meters
         self._reader = reader
+        self._reading = threading.Lock()  # the engine's thread reads, this one looks at the backlog
         self._accounts = accounts
         self._attempts = Attempts(accounts_folder(settings.log) / "attempt.json")
         self._size = BatchSize(settings.most_rows)
         self._clock = settings.config.clock
+        self._cannot_forget: Exception | None = None
         order = orders.load(settings.order_file)
         self._in_force = order.is_in_force(self._clock().date())
         # Under an order that is not in force every upload is skipped: no indicators are needed.
@@ -194,7 +192,11 @@ class _Stream:
         return self._live.order_changed.is_set() or in_force != self._in_force
 
     def _is_drained(self) -> bool:
-        return self._settings.drain and self._reader.backlog().rows == 0
+        return self._settings.drain and self._backlog().rows == 0
+
+    def _backlog(self) -> Backlog:
+        with self._reading:
+            return self._reader.backlog()
 
     # --- one run of the engine ---
 
@@ -204,6 +206,7 @@ class _Stream:
         self.position = self._reader.position
         self.over = False
         self._bundles = 0
+        self._cannot_forget = None
         self._ends_at = time.monotonic() + RUN_SECONDS
 
         def engine() -> None:
@@ -232,7 +235,7 @@ class _Stream:
 
     def _measure(self) -> None:
         self._meters.state(
-            self._reader.backlog(),
+            self._backlog(),
             self._resources.order,
             self._resources.sets,
             self._size.rows,
@@ -244,6 +247,8 @@ class _Stream:
     def take(self) -> Batch | None:
         """The next micro-batch; None if none has come within a moment, or none is to come."""
         self._bundles += 1
+        if self._cannot_forget is not None:
+            raise self._cannot_forget
         self.over = (
             self._stop.is_set()
             or self._changed()
@@ -256,7 +261,8 @@ class _Stream:
         start = self.position
         attempt = self._attempts.next(start)
         rows = 1 if attempt.alone else self._size.rows
-        taken = self._reader.read(start, rows, MOST_BYTES, WAIT_SECONDS)
+        with self._reading:
+            taken = self._reader.read(start, rows, MOST_BYTES, WAIT_SECONDS)
         if taken is None:
             self.over = self._is_drained()
             return None
@@ -277,7 +283,11 @@ class _Stream:
 
     def forget(self, before: Position) -> None:
         """Everything before this place has its outcome, and the bundle that made it has ended."""
-        self._reader.advance(before)
+        try:
+            with self._reading:
+                self._reader.advance(before)
+        except Exception as error:  # noqa: BLE001 - Beam would only log it; the next take raises it
+            self._cannot_forget = error
 
     def _give_up(self, batch: Batch) -> None:
         """The upload on which the scan fails again and again fails by name, unopened."""

@@ -18,8 +18,8 @@ from PIL import Image
 from support import world as worlds
 
 from pipeline import keys, vouchers
-from pipeline.ingest.accounts import Accounts
-from pipeline.ingest.stream import StreamSettings, accounts_folder, scan_uploads
+from pipeline.ingest.accounts import Accounts, accounts_folder
+from pipeline.ingest.stream import StreamSettings, scan_uploads
 from pipeline.ingest.stream_metrics import Meters
 from pipeline.ingest.upload_log import UPLOADS, UploadLog
 from pipeline.items import Tally
