@@ -77,7 +77,7 @@ class LiveSets:
         ]
         self._sets = list(loaded)
         self._order_file = order_file
-        self._order_digest = _digest(order_file)
+        self._order_digest = self._order_seen = _digest(order_file)
         self._config = config
         self._ledger = ledger
         self._lock = threading.Lock()
@@ -122,8 +122,10 @@ class LiveSets:
             thread.join()
 
     def _look_at_order(self) -> None:
-        digest = _digest(self._order_file)
-        if digest == self._order_digest:
+        """Act on a change once it has stayed for a look: an editor may be half-way through it."""
+        digest, seen = _digest(self._order_file), self._order_seen
+        self._order_seen = digest
+        if digest == self._order_digest or digest != seen:
             return
         self._order_digest = digest
         try:

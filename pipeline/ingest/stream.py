@@ -14,7 +14,9 @@ and nothing but that batch is held in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -44,7 +46,7 @@ from pipeline.ingest.live_sets import LiveSets
 from pipeline.ingest.source import Uploads, feed_of, registered
 from pipeline.ingest.stream_metrics import Meters
 from pipeline.ingest.upload_log import Backlog, Position, Taken, UploadLogReader
-from pipeline.items import FAILURE, ITEMS, OUTCOMES
+from pipeline.items import CANDIDATE, FAILURE, ITEMS, OUTCOMES
 from pipeline.scan import Arrival, Batch, ScanConfig
 
 RUN_SECONDS: Final = 30.0
@@ -60,6 +62,10 @@ MOST_PAUSE_SECONDS: Final = 15.0
 
 _MEASURE_SECONDS: Final = 0.5
 """Between two looks at the backlog."""
+
+_DISK_FAULTS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE)
+_DISK: Final = re.compile(rf"\[Errno ({'|'.join(map(str, _DISK_FAULTS))})\]")
+"""Faults that are no upload's: the engine hands on the text of what a step raised."""
 
 _log = logging.getLogger(__name__)
 
@@ -102,8 +108,6 @@ def scan_uploads(settings: StreamSettings, stop: threading.Event, meters: Meters
     """
     with contextlib.closing(UploadLogReader(settings.log)) as reader:
         accounts = Accounts(accounts_folder(settings.log))
-        reader.advance(accounts.settled(reader.position))
-        accounts.fold()
         first = True
         while not stop.is_set():
             stream = _Stream(settings, stop, meters, reader, accounts)
@@ -139,6 +143,8 @@ class _Stream:
         self._size = BatchSize(settings.most_rows)
         self._clock = settings.config.clock
         self._cannot_forget: Exception | None = None
+        self._pause_seconds = LEAST_PAUSE_SECONDS
+        self._said = ""
         order = orders.load(settings.order_file)
         self._in_force = order.is_in_force(self._clock().date())
         # Under an order that is not in force every upload is skipped: no indicators are needed.
@@ -203,6 +209,8 @@ class _Stream:
     def _run(self) -> BaseException | None:
         """Run the engine once, in a thread, so that signals reach this one; what it failed with."""
         failure: list[BaseException] = []
+        # What has its outcome is not scanned again, also if the run before failed just after it.
+        self._reader.advance(self._accounts.settled(self._reader.position))
         self.position = self._reader.position
         self.over = False
         self._bundles = 0
@@ -280,6 +288,12 @@ class _Stream:
         rows = batch.rows["inner"].null_count  # what is inside an upload is part of its work
         self._size.took(rows, time.monotonic() - self._begun_at)
         self._meters.batch(batch, self._clock())
+        self._pause_seconds = LEAST_PAUSE_SECONDS
+        if CANDIDATE in batch.rows["outcome"].to_pylist():
+            self._meters.verification_up.set(1)
+        if self._said:
+            _log.info("uploads are scanned again")
+            self._said = ""
 
     def forget(self, before: Position) -> None:
         """Everything before this place has its outcome, and the bundle that made it has ended."""
@@ -303,42 +317,61 @@ class _Stream:
     # --- when a run fails ---
 
     def _recover(self, failure: BaseException) -> None:
-        """Wait until it is worth trying again.
+        """Wait until it is worth trying again; longer each time, unless a batch came through.
 
         Raises:
             AccountingError: a defect that trying again would only repeat.
         """
         if _is_a(failure, AccountingError):
-            raise AccountingError(str(failure)) from failure
-        if _is_a(failure, VerificationUnreachable) or _is_a(failure, VerificationRefused):
+            raise AccountingError(
+                "uploads in and outcomes do not add up. This is a defect of Sluis: keep the folder "
+                "of the upload log and report it"
+            ) from failure
+        if _is_a(failure, VerificationUnreachable):
             self._attempts.excuse()
+            self._meters.verification_up.set(0)
             self._wait_for_verification()
-            return
-        # Its text may quote an upload, so only its kind is told.
-        _log.error("the scan of a batch failed (%s): it is tried again", type(failure).__name__)
-        self._meters.failed_batches.inc()
-        self._stop.wait(LEAST_PAUSE_SECONDS)
+        elif _is_a(failure, VerificationRefused):
+            self._attempts.excuse()
+            self._meters.verification_up.set(0)
+            self._say(
+                "verification answers, and does not take this scan's candidates: check that it "
+                "serves this order, and that the provider's certificate and verifier.pub are its. "
+                "Uploads wait in the log, and none is lost"
+            )
+        elif _DISK.search(str(failure)):
+            self._attempts.excuse()
+            self._say("the disk fails or is full: uploads wait in the log, and none is lost")
+        else:  # its text may quote an upload, so only its kind is told
+            self._meters.failed_batches.inc()
+            _log.error("the scan of a batch failed (%s): it is tried again", type(failure).__name__)
+        self._stop.wait(self._pause_seconds)
+        self._pause_seconds = min(MOST_PAUSE_SECONDS, 2 * self._pause_seconds)
 
     def _wait_for_verification(self) -> None:
-        """Ask again and again whether it takes candidates; say so once, and once more after."""
+        """Ask again and again whether it takes candidates."""
         pause = LEAST_PAUSE_SECONDS
-        said = ""
         while not self._stop.is_set():
             try:
                 self._resources.emitter.check()
             except (VerificationUnreachable, VerificationRefused) as error:
-                if said != type(error).__name__:
-                    _log.error("uploads wait in the log, and none is lost: %s", error)
-                said = type(error).__name__
+                self._say(f"uploads wait in the log, and none is lost: {error}")
                 self._meters.verification_up.set(0)
                 self._measure()
                 self._stop.wait(pause)
                 pause = min(MOST_PAUSE_SECONDS, 2 * pause)
             else:
                 self._meters.verification_up.set(1)
-                if said:
-                    _log.info("verification takes candidates again")
+                if self._said:
+                    _log.info("verification answers again")
+                    self._said = ""
                 return
+
+    def _say(self, trouble: str) -> None:
+        """Once, until something else is the matter or a batch has come through."""
+        if trouble != self._said:
+            _log.error("%s", trouble)
+        self._said = trouble
 
 
 def _finish(batch: Batch, number: int) -> None:

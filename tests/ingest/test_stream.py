@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import errno
 import shutil
 import time
 from pathlib import Path
@@ -353,8 +354,11 @@ def test_an_upload_that_the_scan_fails_on_is_given_up_by_name_and_the_rest_goes_
     assert streams.failures(tmp_path / "log") == [("poison", "scan", "gave_up")]
 
 
-def test_what_verification_refuses_after_all_waits_too(world, verification, tmp_path, monkeypatch):
+def test_what_verification_refuses_after_all_waits_too(
+    world, verification, tmp_path, monkeypatch, caplog
+):
     """Mid-stream a refusal is no reason to lose anything: it is tried until it passes."""
+    monkeypatch.setattr(stream, "LEAST_PAUSE_SECONDS", 0.05)
     really, refused = Emitter.send, []
 
     def refusing(self: Emitter, candidates: list) -> list:
@@ -367,6 +371,46 @@ def test_what_verification_refuses_after_all_waits_too(world, verification, tmp_
     streams.fill(tmp_path / "log", [upload("one", picture("cat"))])
     tally = streams.drained(streams.settings(world, tmp_path, verification))
     assert (len(refused), tally.candidate) == (2, 1)
+    assert caplog.text.count("does not take this scan's candidates") == 1
+
+
+def test_a_full_disk_is_no_fault_of_an_upload(world, verification, tmp_path, monkeypatch, caplog):
+    """However often the outcome cannot be written, its upload is not given up for it."""
+    really, failed = scan.emit, []
+
+    def emit_to_a_full_disk(batch, emitter):
+        if len(failed) < 8:
+            failed.append(batch.name)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really(batch, emitter)
+
+    monkeypatch.setattr(scan, "emit", emit_to_a_full_disk)
+    monkeypatch.setattr(stream, "LEAST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(stream, "MOST_PAUSE_SECONDS", 0.05)
+    streams.fill(tmp_path / "log", [upload("one", picture("cat"))])
+    tally = streams.drained(streams.settings(world, tmp_path, verification))
+    assert (len(failed), tally.candidate, tally.failed_total) == (8, 1, 0)
+    assert caplog.text.count("the disk fails or is full") == 1
+
+
+def test_what_failed_just_after_its_outcome_was_there_is_not_scanned_again(
+    world, verification, tmp_path, monkeypatch
+):
+    """The outcome on disk counts, not whether the engine came to say so."""
+    really, calls = Meters.batch, []
+
+    def batch(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise ZeroDivisionError("a defect")
+        really(self, *arguments)
+
+    monkeypatch.setattr(Meters, "batch", batch)
+    items = [upload(name, picture(name)) for name in LISTED]
+    streams.fill(tmp_path / "log", items)
+    tally = streams.drained(streams.settings(world, tmp_path, verification, most_rows=2))
+    assert (tally.rows, tally.candidate, tally.duplicates) == (3, 3, 0)
+    assert [len(arguments[0].rows) for arguments in calls] == [2, 1]
 
 
 def test_lost_uploads_of_a_damaged_log_are_counted_as_failed(world, verification, tmp_path):
