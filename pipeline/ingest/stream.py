@@ -14,9 +14,7 @@ and nothing but that batch is held in memory.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import re
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -31,12 +29,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from matchers.indicators import VersionLedger
 from pipeline import order as orders
 from pipeline import scan
-from pipeline.errors import (
-    AccountingError,
-    SluisError,
-    VerificationRefused,
-    VerificationUnreachable,
-)
+from pipeline.errors import VerificationUnreachable
 from pipeline.ingest import live_sets
 from pipeline.ingest.accounts import Accounts, accounts_folder, batch_name
 from pipeline.ingest.attempts import Attempts
@@ -45,6 +38,7 @@ from pipeline.ingest.current import resolve
 from pipeline.ingest.live_sets import LiveSets
 from pipeline.ingest.source import Uploads, feed_of, registered
 from pipeline.ingest.stream_metrics import Meters
+from pipeline.ingest.troubles import Troubles
 from pipeline.ingest.upload_log import Backlog, Position, Taken, UploadLogReader
 from pipeline.items import CANDIDATE, FAILURE, ITEMS, OUTCOMES
 from pipeline.scan import Arrival, Batch, ScanConfig
@@ -56,16 +50,8 @@ RUN_BUNDLES: Final = 250
 WAIT_SECONDS: Final = 0.25
 """How long to wait for an upload before looking whether to stop."""
 
-LEAST_PAUSE_SECONDS: Final = 0.5
-MOST_PAUSE_SECONDS: Final = 15.0
-"""Between two looks whether verification answers again; the first doubles up to the second."""
-
 _MEASURE_SECONDS: Final = 0.5
 """Between two looks at the backlog."""
-
-_DISK_FAULTS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE)
-_DISK: Final = re.compile(rf"\[Errno ({'|'.join(map(str, _DISK_FAULTS))})\]")
-"""Faults that are no upload's: the engine hands on the text of what a step raised."""
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +94,8 @@ def scan_uploads(settings: StreamSettings, stop: threading.Event, meters: Meters
     """
     with contextlib.closing(UploadLogReader(settings.log)) as reader:
         accounts = Accounts(accounts_folder(settings.log))
+        reader.advance(accounts.settled(reader.position))
+        accounts.fold()  # what a scan that was killed has left
         first = True
         while not stop.is_set():
             stream = _Stream(settings, stop, meters, reader, accounts)
@@ -143,8 +131,6 @@ class _Stream:
         self._size = BatchSize(settings.most_rows)
         self._clock = settings.config.clock
         self._cannot_forget: Exception | None = None
-        self._pause_seconds = LEAST_PAUSE_SECONDS
-        self._said = ""
         order = orders.load(settings.order_file)
         self._in_force = order.is_in_force(self._clock().date())
         # Under an order that is not in force every upload is skipped: no indicators are needed.
@@ -156,6 +142,9 @@ class _Stream:
         ledger.accept([found.manifest for found in self._resources.sets])
         self._live = LiveSets(
             places, settings.order_file, self._config, ledger, self._resources.sets
+        )
+        self._troubles = Troubles(
+            self._resources.emitter, self._attempts, stop, meters, self._measure
         )
         if not self._in_force:
             _log.error(
@@ -179,7 +168,7 @@ class _Stream:
             self._resources.emitter.check()
             self._meters.verification_up.set(1)
         except VerificationUnreachable:
-            self._wait_for_verification()
+            self._troubles.wait_for_verification()
 
     def goes_on_until_empty_or_changed(self) -> bool:
         """Run the engine again and again; whether it is over, or only the order another."""
@@ -190,7 +179,7 @@ class _Stream:
                 failure = self._run()
                 self._accounts.fold()
                 if failure is not None:
-                    self._recover(failure)
+                    self._troubles.recover(failure)
         return False
 
     def _changed(self) -> bool:
@@ -288,12 +277,7 @@ class _Stream:
         rows = batch.rows["inner"].null_count  # what is inside an upload is part of its work
         self._size.took(rows, time.monotonic() - self._begun_at)
         self._meters.batch(batch, self._clock())
-        self._pause_seconds = LEAST_PAUSE_SECONDS
-        if CANDIDATE in batch.rows["outcome"].to_pylist():
-            self._meters.verification_up.set(1)
-        if self._said:
-            _log.info("uploads are scanned again")
-            self._said = ""
+        self._troubles.are_over(candidates_sent=CANDIDATE in batch.rows["outcome"].to_pylist())
 
     def forget(self, before: Position) -> None:
         """Everything before this place has its outcome, and the bundle that made it has ended."""
@@ -314,73 +298,9 @@ class _Stream:
         failed = replace(batch, rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES))
         self.finished(scan.account(failed, self._accounts.outcomes))
 
-    # --- when a run fails ---
-
-    def _recover(self, failure: BaseException) -> None:
-        """Wait until it is worth trying again; longer each time, unless a batch came through.
-
-        Raises:
-            AccountingError: a defect that trying again would only repeat.
-        """
-        if _is_a(failure, AccountingError):
-            raise AccountingError(
-                "uploads in and outcomes do not add up. This is a defect of Sluis: keep the folder "
-                "of the upload log and report it"
-            ) from failure
-        if _is_a(failure, VerificationUnreachable):
-            self._attempts.excuse()
-            self._meters.verification_up.set(0)
-            self._wait_for_verification()
-        elif _is_a(failure, VerificationRefused):
-            self._attempts.excuse()
-            self._meters.verification_up.set(0)
-            self._say(
-                "verification answers, and does not take this scan's candidates: check that it "
-                "serves this order, and that the provider's certificate and verifier.pub are its. "
-                "Uploads wait in the log, and none is lost"
-            )
-        elif _DISK.search(str(failure)):
-            self._attempts.excuse()
-            self._say("the disk fails or is full: uploads wait in the log, and none is lost")
-        else:  # its text may quote an upload, so only its kind is told
-            self._meters.failed_batches.inc()
-            _log.error("the scan of a batch failed (%s): it is tried again", type(failure).__name__)
-        self._stop.wait(self._pause_seconds)
-        self._pause_seconds = min(MOST_PAUSE_SECONDS, 2 * self._pause_seconds)
-
-    def _wait_for_verification(self) -> None:
-        """Ask again and again whether it takes candidates."""
-        pause = LEAST_PAUSE_SECONDS
-        while not self._stop.is_set():
-            try:
-                self._resources.emitter.check()
-            except (VerificationUnreachable, VerificationRefused) as error:
-                self._say(f"uploads wait in the log, and none is lost: {error}")
-                self._meters.verification_up.set(0)
-                self._measure()
-                self._stop.wait(pause)
-                pause = min(MOST_PAUSE_SECONDS, 2 * pause)
-            else:
-                self._meters.verification_up.set(1)
-                if self._said:
-                    _log.info("verification answers again")
-                    self._said = ""
-                return
-
-    def _say(self, trouble: str) -> None:
-        """Once, until something else is the matter or a batch has come through."""
-        if trouble != self._said:
-            _log.error("%s", trouble)
-        self._said = trouble
-
 
 def _finish(batch: Batch, number: int) -> None:
     feed_of(number).finished(batch)
-
-
-def _is_a(error: BaseException, kind: type[SluisError]) -> bool:
-    """Engines raise what a step raised, or something else with its text."""
-    return isinstance(error, kind) or kind.__name__ in str(error)
 
 
 def as_batch(name: str, taken: Taken) -> Batch:

@@ -18,7 +18,7 @@ from matchers.indicators import build as building
 from pipeline import emit, scan
 from pipeline.emit import Emitter
 from pipeline.errors import VerificationRefused
-from pipeline.ingest import stream
+from pipeline.ingest import stream, troubles
 from pipeline.ingest.stream_metrics import Meters
 
 LISTED = ("cat", "coffee", "pagoda")
@@ -307,7 +307,7 @@ def test_while_verification_is_away_uploads_wait_and_none_is_lost(
     """The log keeps them, memory holds one batch, it is said once, and all goes on afterwards."""
     monkeypatch.setattr(emit, "_SERVICE_CONFIG", "{}")  # no retries within a call
     monkeypatch.setattr(emit, "_RECONNECT_SECONDS", 1)
-    monkeypatch.setattr(stream, "MOST_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(troubles, "MOST_PAUSE_SECONDS", 0.5)
     port = streams.free_port()
     wanted = streams.settings(world, tmp_path, f"127.0.0.1:{port}", drain=False, most_rows=4)
     meters = Meters()
@@ -345,7 +345,7 @@ def test_an_upload_that_the_scan_fails_on_is_given_up_by_name_and_the_rest_goes_
         return really(row, *rest)
 
     monkeypatch.setattr(scan, "_seal", defective)
-    monkeypatch.setattr(stream, "LEAST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(troubles, "LEAST_PAUSE_SECONDS", 0.01)
     items = [upload(f"a-{name}", picture(name)) for name in LISTED]
     items += [upload("poison", picture("cat")), upload("b-fig", picture("fig"))]
     streams.fill(tmp_path / "log", items)
@@ -358,7 +358,7 @@ def test_what_verification_refuses_after_all_waits_too(
     world, verification, tmp_path, monkeypatch, caplog
 ):
     """Mid-stream a refusal is no reason to lose anything: it is tried until it passes."""
-    monkeypatch.setattr(stream, "LEAST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(troubles, "LEAST_PAUSE_SECONDS", 0.05)
     really, refused = Emitter.send, []
 
     def refusing(self: Emitter, candidates: list) -> list:
@@ -385,8 +385,8 @@ def test_a_full_disk_is_no_fault_of_an_upload(world, verification, tmp_path, mon
         return really(batch, emitter)
 
     monkeypatch.setattr(scan, "emit", emit_to_a_full_disk)
-    monkeypatch.setattr(stream, "LEAST_PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr(stream, "MOST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(troubles, "LEAST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(troubles, "MOST_PAUSE_SECONDS", 0.05)
     streams.fill(tmp_path / "log", [upload("one", picture("cat"))])
     tally = streams.drained(streams.settings(world, tmp_path, verification))
     assert (len(failed), tally.candidate, tally.failed_total) == (8, 1, 0)
