@@ -235,7 +235,7 @@ class UploadLog:
             return
         added: list[bytes] = []
         try:
-            if self._handle is None or self._length >= self._segment_bytes:
+            if self._rows and self._length >= self._segment_bytes:
                 self._roll()
             repeats, group = self._fitting(group, added)
             if group:
