@@ -29,8 +29,8 @@ from pipeline.ingest.upload_log import (
     UploadLog,
     UploadLogReader,
     folder,
+    open_segment,
     segments,
-    writer,
 )
 
 NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
@@ -434,6 +434,20 @@ def test_a_damaged_note_of_the_readers_place_is_an_error_and_never_a_guess(place
         UploadLogReader(place)
 
 
+def test_a_reader_without_a_place_begins_with_what_the_log_still_has(place):
+    """What is long gone is not lost: it was consumed."""
+    log = opened(place, segment_bytes=1)
+    for name in "abcd":
+        log.append(rows([name]))
+    drain(place, advance=True)
+    log.append(rows(["e"]))
+    (place / "consumed").unlink()
+    reader = UploadLogReader(place)
+    assert reader.position.segment > 1
+    reader.close()
+    log.close()
+
+
 def test_half_a_note_of_the_readers_place_leaves_the_one_before(place):
     """The two slots are written in turn."""
     log = opened(place)
@@ -524,10 +538,10 @@ def test_what_an_fsync_failed_for_is_cut_off_and_not_acknowledged(place, monkeyp
     real = os.fdatasync
 
     def failing(_handle):
-        monkeypatch.setattr(writer.os, "fdatasync", real)
+        monkeypatch.setattr(open_segment.os, "fdatasync", real)
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(writer.os, "fdatasync", failing)
+    monkeypatch.setattr(open_segment.os, "fdatasync", failing)
     with pytest.raises(LogFault, match="has failed"):
         log.append(rows(["b"]))
     assert log.submit(rows(["b"])).result().is_repeat == [False]
@@ -542,8 +556,8 @@ def test_a_log_that_cannot_be_cut_back_takes_nothing_more(place, monkeypatch):
     def failing(*_args):
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(writer.os, "fdatasync", failing)
-    monkeypatch.setattr(writer.os, "ftruncate", failing)
+    monkeypatch.setattr(open_segment.os, "fdatasync", failing)
+    monkeypatch.setattr(open_segment.os, "ftruncate", failing)
     for _ in range(2):
         with pytest.raises(LogFault):
             log.append(rows(["a"]))
