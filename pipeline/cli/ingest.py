@@ -61,7 +61,7 @@ def ingest_serve(
         "keys/ingest"
     ),
     quota_gib: Annotated[
-        float, typer.Option(min=0.001, help="Most the upload log may take of the disk.")
+        float, typer.Option(min=0.25, help="Most the upload log may take of the disk.")
     ] = 16.0,
     segment_mib: Annotated[
         int, typer.Option(min=1, max=1024, help="Length of one file of the upload log.")

@@ -230,7 +230,7 @@ async def serve(
             closing.set()
 
         async def is_healthy() -> bool:
-            return log.is_well and gatekeeper.is_open
+            return log.is_well and gatekeeper.is_open and looking.is_well
 
         await run(
             lambda server: ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(

@@ -199,7 +199,8 @@ class ConsumedFile:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         data = os.pread(self._handle, 2 * _SLOT_BYTES, 0)
         self._count, self.value = _newest_slot(data)
-        if self._count == 0 and any(data):
+        self.is_new = self._count == 0
+        if self.is_new and any(data):
             os.close(self._handle)
             raise LogDamaged(
                 f"{path} is damaged: where the scan was is not known. Move it away to scan "

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline.ingest.upload_log import segments
 from pipeline.ingest.upload_log.folder import Consumed, ConsumedFile, lock, prepare
 from pipeline.ingest.upload_log.removal import Removal
-from pipeline.ingest.upload_log.segments import UPLOADS, Frame, Gap, Position
+from pipeline.ingest.upload_log.segments import FIRST, UPLOADS, Frame, Gap, Position
 from pipeline.ingest.upload_log.view import LogView, Piece
 
 POLL_SECONDS: Final = 0.005
@@ -72,6 +72,9 @@ class UploadLogReader:
             os.close(self._lock)
             raise
         self._view = LogView(folder)
+        first = self._view.first() if self._consumed.is_new else None
+        if first is not None and first.position > FIRST:
+            self._consumed.write(first)
         self._removal = Removal(folder)
         self._cursor = (0, 0, 0)  # segment, byte and row of a piece at or before what is read
         self._held: tuple[int, Piece, pa.RecordBatch | None] | None = None

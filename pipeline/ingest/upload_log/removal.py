@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 from pathlib import Path
@@ -48,7 +50,14 @@ class Removal:
                 self._drop(number)
 
     def note_damage(self, number: int, start: int, end: int, rows: int) -> None:
-        """Keep what is known of a damage, and say it aloud."""
+        """Keep what is known of a damage, and say it aloud; once, however often it is met."""
+        path = damage_path(self._folder, number)
+        known: dict[str, Any] = {"damages": []}
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            known = json.loads(path.read_text(encoding="utf-8"))
+        note = {"start_bytes": start, "end_bytes": end, "lost_rows": rows}
+        if note in known["damages"]:
+            return
         _log.error(
             "segment %d of the upload log is damaged: %d acknowledged uploads are lost; it is set "
             "aside as %s once the rest of it is scanned",
@@ -56,8 +65,7 @@ class Removal:
             rows,
             set_aside_path(self._folder, number).name,
         )
-        note: dict[str, Any] = {"start_bytes": start, "end_bytes": end, "lost_rows": rows}
-        write_json(damage_path(self._folder, number), note)
+        write_json(path, {"damages": [*known["damages"], note]})
 
     @property
     def place(self) -> tuple[int, int, int]:

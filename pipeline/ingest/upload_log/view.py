@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.ingest.upload_log import segments
-from pipeline.ingest.upload_log.folder import Consumed, Tail, read_tail, segment_path
+from pipeline.ingest.upload_log.folder import (
+    Consumed,
+    Tail,
+    read_tail,
+    segment_numbers,
+    segment_path,
+)
 from pipeline.ingest.upload_log.segments import Frame, Gap, Header, NotASegment, Position
 
 
@@ -64,6 +70,13 @@ class LogView:
         """How far the log is on disk; while it is being written, how far it last was."""
         self._tail = read_tail(self._folder) or self._tail
         return self._tail
+
+    def first(self) -> Consumed | None:
+        """The beginning of what the log still has; None if it has nothing."""
+        for number in segment_numbers(self._folder):
+            if (header := self._header(number)) is not None:
+                return Consumed(Position(number, 0), header.rows_before)
+        return None
 
     def segment(self, number: int) -> Segment | None:
         """A segment, open until another one is; None if it cannot be read at all."""

@@ -7,7 +7,6 @@ again: whoever did not see an acknowledgement sends once more, and the log still
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import logging
 import os
 import threading
@@ -21,22 +20,19 @@ from typing import Final
 import pyarrow as pa
 
 from pipeline.errors import SluisError
-from pipeline.ingest.upload_log import frames, segments
+from pipeline.ingest.upload_log import frames
 from pipeline.ingest.upload_log.folder import (
     LogFault,
     LogFull,
-    Tail,
     bytes_on_disk,
     is_full,
     lock,
     prepare,
-    segment_path,
-    sync,
-    write_tail,
 )
 from pipeline.ingest.upload_log.frames import Prepared
+from pipeline.ingest.upload_log.open_segment import OpenSegment
 from pipeline.ingest.upload_log.recovery import recover
-from pipeline.ingest.upload_log.segments import Header, Position
+from pipeline.ingest.upload_log.segments import Position
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
 QUOTA_BYTES: Final = 16 * 1024**3
@@ -50,7 +46,6 @@ _SPARE_BYTES: Final = 128 * 1024 * 1024
 """Of the disk, left for the scan: it needs some to say what is done, which makes room."""
 _DIGESTS: Final = 200_000
 """Newest rows by which repeats are known, 30 MB: far more than can be under way at once."""
-_BUFFERS: Final = 512  # of one system call; Linux takes 1,024
 
 _log = logging.getLogger(__name__)
 
@@ -115,15 +110,10 @@ class UploadLog:
         self._clock = clock
         self.recovered = recover(folder, _DIGESTS)
         self._newest: OrderedDict[bytes, None] = self.recovered.digests
-        self._tail_file = os.open(folder / "tail", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._number = self.recovered.next_segment - 1
-        self._rows_before = self.recovered.rows_before
-        self._rows = 0
-        self._handle: int | None = None
-        self._header: Header
-        self._length = 0
         try:
-            self._roll()
+            self._segment = OpenSegment(
+                folder, self.recovered.next_segment, self.recovered.rows_before
+            )
         except OSError as error:
             os.close(self._lock)
             raise _no_room(error) from error
@@ -177,7 +167,7 @@ class UploadLog:
                 )
             )
             if self._closing:
-                one.done.set_exception(LogClosed("the upload log is closed"))
+                one.done.set_exception(_closed())
                 return one.done
             self._waiting.append(one)
             self._waiting_bytes += one.size
@@ -187,28 +177,31 @@ class UploadLog:
     def close(self) -> None:
         """Write what waits, and stop."""
         with self._changed:
-            if self._closing:
-                return
             self._closing = True
             self._changed.notify_all()
         self._thread.join()
-        if self._handle is not None:
-            os.close(self._handle)
-        os.close(self._tail_file)
+        self._segment.close()
         os.close(self._lock)
 
     def _run(self) -> None:
-        while group := self._next_group():
-            try:
-                self._commit(group)
-            except BaseException as error:  # every waiting caller must hear of it
-                _log.exception("the upload log has failed")
-                self._fault = type(error).__name__
-                for one in group:
-                    if not one.done.done():
-                        one.done.set_exception(_broken(self._fault))
-                if not isinstance(error, Exception):
-                    raise
+        try:
+            while group := self._next_group():
+                try:
+                    self._commit(group)
+                except BaseException as error:
+                    _log.exception("the upload log has failed")
+                    self._fault = type(error).__name__
+                    for one in group:  # every waiting caller must hear of it
+                        if not one.done.done():
+                            one.done.set_exception(_broken(self._fault))
+                    if not isinstance(error, Exception):
+                        raise
+        finally:
+            with self._changed:
+                self._closing = True
+                while self._waiting:
+                    self._waiting.popleft().done.set_exception(_closed())
+                self._changed.notify_all()
 
     def _next_group(self) -> list[_Append]:
         """What is written next; empty once the log is closed."""
@@ -235,11 +228,10 @@ class UploadLog:
             return
         added: list[bytes] = []
         try:
-            if self._handle is None or self._length >= self._segment_bytes:
-                self._roll()
+            if self._segment.next.record and self._segment.length >= self._segment_bytes:
+                self._segment.roll()
             repeats, group = self._fitting(group, added)
-            if group:
-                self._write([part for one in group for part in one.frames])
+            self._segment.write([part for one in group for part in one.frames])
         except OSError as error:
             self._undo(added)
             fault: SluisError = _no_room(error) if is_full(error) else _failed(error)
@@ -247,12 +239,20 @@ class UploadLog:
                 if not one.done.done():
                     one.done.set_exception(fault)
             return
-        write_tail(self._tail_file, Tail(self._number, self._rows, self._length, self._rows_before))
         while len(self._newest) > _DIGESTS:
             self._newest.popitem(last=False)
-        position = Position(self._number, self._rows)
         for one, is_repeat in zip(group, repeats, strict=True):
-            one.done.set_result(Appended(position, is_repeat))
+            one.done.set_result(Appended(self._segment.next, is_repeat))
+
+    def _undo(self, added: list[bytes]) -> None:
+        """A write has failed: its rows are no repeats, and its bytes are cut off."""
+        for digest in added:
+            self._newest.pop(digest, None)
+        try:
+            self._segment.cut_back()
+        except OSError as error:
+            _log.exception("the upload log cannot be cut back")
+            self._fault = type(error).__name__
 
     def _fitting(
         self, group: list[_Append], added: list[bytes]
@@ -302,75 +302,9 @@ class UploadLog:
             "scan` runs and keeps up, or give the log more"
         )
 
-    def _write(self, parts: list[Prepared]) -> None:
-        buffers: list[bytes | pa.Buffer] = []
-        rows, durable = self._rows, self._length
-        for part in parts:
-            head = segments.frame_header(
-                self._header, part.body.size, part.body_crc, rows, durable, part.digests
-            )
-            buffers += [head, part.body]
-            rows += len(part.digests)
-        if not buffers:
-            return
-        assert self._handle is not None
-        end = _write_all(self._handle, buffers, durable)
-        os.fdatasync(self._handle)
-        self._rows, self._length = rows, end
 
-    def _undo(self, added: list[bytes]) -> None:
-        """After a failed write: the segment ends where it did.
-
-        What an fsync has failed for is on disk or not, nobody knows: it is cut off.
-        """
-        for digest in added:
-            self._newest.pop(digest, None)
-        if self._handle is None:
-            return
-        try:
-            os.ftruncate(self._handle, self._length)
-            os.fsync(self._handle)
-        except OSError as error:
-            _log.exception("the upload log cannot be cut back")
-            self._fault = type(error).__name__
-
-    def _roll(self) -> None:
-        """Begin a segment: it is there whole, or not at all."""
-        number, rows_before = self._number + 1, self._rows_before + self._rows
-        header, data = segments.new_header(number, rows_before)
-        path = segment_path(self._folder, number)
-        unfinished = path.with_name(path.name + ".new")
-        handle = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _write_all(handle, [data], 0)
-            os.fsync(handle)
-            os.replace(unfinished, path)
-            sync(self._folder)
-        except OSError:
-            os.close(handle)
-            unfinished.unlink(missing_ok=True)
-            raise
-        if self._handle is not None:
-            os.close(self._handle)
-        self._handle, self._header, self._length = handle, header, header.length
-        self._number, self._rows_before, self._rows = number, rows_before, 0
-        write_tail(self._tail_file, Tail(number, 0, self._length, rows_before))
-
-
-def _write_all(handle: int, buffers: list[bytes | pa.Buffer], start: int) -> int:
-    """Write all buffers from `start` on; where they end."""
-    for first in range(0, len(buffers), _BUFFERS):
-        part = [memoryview(buffer) for buffer in buffers[first : first + _BUFFERS]]
-        while part:
-            written = os.pwritev(handle, part, start)
-            if written == 0:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            start += written
-            while part and written >= part[0].nbytes:
-                written -= part.pop(0).nbytes
-            if written:
-                part[0] = part[0][written:]
-    return start
+def _closed() -> LogClosed:
+    return LogClosed("the upload log is closed")
 
 
 def _no_room(error: OSError) -> LogFull:
