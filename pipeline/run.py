@@ -125,7 +125,8 @@ def scan_source(
                 return finished
             snapshot = _snapshot(source, run_folder, about, declared, chunk_rows, batch_rows)
             resources.emitter.check()
-            return _finish(run_folder, snapshot, config, listener, about)
+            confined = str(resources.sandbox.confinement)  # refuses before anything is opened
+            return _finish(run_folder, snapshot, config, listener, about, confined)
         finally:
             scan.release_resources(config)
 
@@ -136,6 +137,7 @@ def _finish(
     config: ScanConfig,
     listener: Listener,
     about: dict[str, Any],
+    confined: str,
 ) -> dict[str, Any]:
     for name in ("outcomes", "chunks"):
         (run_folder / name).mkdir(exist_ok=True)
@@ -158,7 +160,7 @@ def _finish(
             f"{run_folder}: {snapshot.rows} items in the source, {progress.tally.rows} "
             "accounted for. This is a defect of Sluis: keep the run folder and report it"
         )
-    return _close(run_folder, progress.tally, about)
+    return _close(run_folder, progress.tally, about | {"decoders_confined_by": confined})
 
 
 def _run_chunk(

@@ -52,6 +52,7 @@ from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
+from pipeline.sandbox import Sandbox
 
 STOP: Final = threading.Event()
 """Set to stop the scans of this process after the batch at hand."""
@@ -98,6 +99,8 @@ class ScanConfig:
         threads: items worked on at once in one process.
         pdq_mode: how images are hashed, see `matchers.pdq.hash_images`.
         index_backend: what looks codes up, see `matchers.hamming.HammingIndex.build`.
+        require_filter: refuse to decode where the decoders' system calls cannot be filtered
+            (docs/sandbox.md).
         suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
             have rejected are not sent again.
         clock: tells the time.
@@ -111,6 +114,7 @@ class ScanConfig:
     threads: int
     pdq_mode: pdq.Mode = "exact"
     index_backend: BackendName = "auto"
+    require_filter: bool = False
     suppress: tuple[Path, ...] = ()
     clock: Callable[[], dt.datetime] = utc_now
 
@@ -497,6 +501,7 @@ def _seal(
             for start, end in hit.spans_seconds[:_MOST_SPANS]
         ],
         spans_total=len(hit.spans_seconds),
+        share_percent=hit.share_percent or 0,
     )
     sealed = resources.keys.seal(sealable, payload.SerializeToString())
     return candidates.to_message(
@@ -540,6 +545,7 @@ class Resources:
         )
         self.suppressed = load_suppressed(config, self.keys)
         self.emitter = Emitter(config.verification, config.key_folder)
+        self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
 
     def swap_sets(self, sets: Sequence[IndicatorSet]) -> None:
@@ -553,12 +559,20 @@ class Resources:
             in_force = [
                 s for s in self.sets if s.manifest.effective <= today <= s.manifest.not_after
             ]
-            self._scanners = {today: Scanner(in_force, pdq_mode=self._pdq_mode, media=self._media)}
+            self._scanners = {
+                today: Scanner(
+                    in_force,
+                    pdq_mode=self._pdq_mode,
+                    media=self._media,
+                    examiner=self.sandbox.examine,
+                )
+            }
         return self._scanners[today]
 
     def close(self) -> None:
-        """Let go of threads and channel."""
+        """Let go of threads, decoders and channel."""
         self.pool.shutdown()
+        self.sandbox.close()
         self.emitter.close()
 
 
