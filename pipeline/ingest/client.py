@@ -169,7 +169,7 @@ def _content(row: dict[str, Any]) -> bytes | None:
     if row["url"] is not None or ("://" in uri and not uri.startswith("file://")):
         return None
     try:
-        return read.read_item(uri)
+        return bytes(read.read_item(uri))
     except ItemError:
         return None
 

@@ -138,6 +138,8 @@ class _Stream:
         sets = tuple(resolve(place) for place in places)
         self._config = replace(settings.config, order=order, sets=sets)
         self._resources = scan.resources_for(self._config)
+        if self._in_force:
+            _log.info("decoders are confined by %s", self._resources.sandbox.confinement)
         ledger = VersionLedger(settings.ledger)
         ledger.accept([found.manifest for found in self._resources.sets])
         self._live = LiveSets(
