@@ -2,6 +2,7 @@
 # make demo    the main job on real photographs, from indicators to verdicts
 # make test    the tests          make check   lint, types, imports, wire
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
+# make bench-formats   the table of docs/formats.md: every format, ours and the rivals'
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -10,8 +11,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
+FUZZER := $(VENV)/.fuzzer-installed
 
-.PHONY: setup demo test check bench bench-page format proto constraints clean fresh-kernels
+.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -42,11 +44,24 @@ fresh-kernels:
 	@for kernel in matchers/*/_kernels/*.py matchers/*/_*.py; do \
 		find matchers -name '*.nb[ic]' ! -newer $$kernel -delete; done
 
+mutate: setup fresh-kernels
+	$(BIN)/python -m tests.fuzz.mutate $(ARGS)
+
+fuzz: $(FUZZER) fresh-kernels
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+$(FUZZER): $(INSTALLED) tests/fuzz/constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r tests/fuzz/constraints.txt
+	@touch $@
+
 bench: $(RIVALS) fresh-kernels
 	$(BIN)/python -m benchmarks run $(ARGS)
 
 bench-page: setup
 	$(BIN)/python -m benchmarks page $(ARGS)
+
+bench-formats: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks formats
 
 $(RIVALS): $(INSTALLED) benchmarks/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/constraints.txt
@@ -65,11 +80,13 @@ constraints:  # pin anew, after a change of pyproject.toml
 	$(VENV)-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --extra dev --upgrade \
 		--generate-hashes --no-emit-index-url --no-emit-find-links \
 		--custom-compile-command "make constraints" --output-file constraints.txt pyproject.toml
-	$(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"], sep="\n")' \
-		| $(VENV)-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --constraints constraints.txt --upgrade \
-		--generate-hashes --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make constraints" --output-file benchmarks/constraints.txt -
+	for extra in bench:benchmarks fuzz:tests/fuzz; do \
+		$(PYTHON) -c 'import sys, tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"][sys.argv[1]], sep="\n")' $${extra%%:*} \
+			| $(VENV)-uv/bin/uv pip compile --quiet --universal --python-version 3.11 --constraints constraints.txt --upgrade \
+			--generate-hashes --no-emit-index-url --no-emit-find-links \
+			--custom-compile-command "make constraints" --output-file $${extra#*:}/constraints.txt - || exit 1; \
+	done
 	rm -rf $(VENV)-uv
 
 clean:
-	rm -rf $(VENV) benchmarks/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	rm -rf $(VENV) benchmarks/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz demo-output

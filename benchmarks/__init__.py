@@ -8,6 +8,7 @@
     growth.py       what a query costs as the indicators grow
     memory.py       what an index holds, in a process of its own
     hashing.py      JPEG bytes to code
+    views.py        what each profile of views costs, and finds
     candidates.py   seals, and candidates into the store (party.py serves them)
     scanning.py     the whole scan over the bare scanner loop
     units.py        all of that, cut into what is measured at a time

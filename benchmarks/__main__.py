@@ -1,4 +1,7 @@
-"""Figures, ours beside the rivals'. `run` measures and prints; `page` writes docs/benchmarks.md."""
+"""Figures, ours beside the rivals'. `run` measures and prints; `page` writes docs/benchmarks.md.
+
+`formats` hashes the same picture in every format and writes the table of docs/formats.md.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,19 @@ def write_page(
     kept = Results(results)
     page.write(kept, docs)
     out.print(f"{docs / 'benchmarks.md'} and {docs / 'benchmarks'}")
+
+
+@app.command("formats")
+def write_formats(
+    docs: Annotated[Path, typer.Option(help="Folder of the page.", show_default="docs")] = _ROOT
+    / "docs",
+) -> None:
+    """Hash the conformance set, ours and the peers', and write the table of docs/formats.md."""
+    from benchmarks import formats
+
+    rows = formats.measure(functools.partial(_say, "formats"))
+    formats.write(rows, docs / "formats.md")
+    out.print(docs / "formats.md")
 
 
 def _chosen(only: str | None) -> tuple[str, ...]:

@@ -54,6 +54,8 @@ and asked the same queries.""",
 From the bytes of a JPEG file in memory to the code: decoding included, reading the file not. The
 12 megapixels of the figures above are the enlarged photographs as baseline JPEG.""",
     ),
+    _Section("Views", ("views", "found"), text="Profiles are described in [views.md](views.md)."),
+    _Section("Video", ("video",)),
     _Section("Candidates", ("candidates",)),
     _Section("The whole scan", ("scan",)),
 )

@@ -22,6 +22,7 @@ class Scale:
         large_timed: photographs of 12 megapixels to hash in a turn.
         large_rounds: turns for them.
         large_compared: photographs of 12 megapixels to compare codes of.
+        film_frames: of the video to hash in a turn.
         candidates: sent into the store in a turn.
         scanned: rows of the whole scan.
     """
@@ -37,6 +38,7 @@ class Scale:
     large_timed: int
     large_rounds: int
     large_compared: int
+    film_frames: int
     candidates: int
     scanned: int
 
@@ -53,6 +55,7 @@ QUICK: Final = Scale(
     large_timed=1,
     large_rounds=3,
     large_compared=1,
+    film_frames=50,
     candidates=1_000,
     scanned=400,
 )
@@ -68,6 +71,7 @@ DEFAULT: Final = Scale(
     large_timed=4,
     large_rounds=5,
     large_compared=12,
+    film_frames=200,
     candidates=5_000,
     scanned=3_200,
 )
@@ -83,6 +87,7 @@ FULL: Final = Scale(
     large_timed=4,
     large_rounds=5,
     large_compared=36,
+    film_frames=200,
     candidates=5_000,
     scanned=6_400,
 )

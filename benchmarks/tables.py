@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks import hashing, rivals, targets, timing
+from benchmarks import films, hashing, rivals, targets, timing
 from benchmarks.results import Results
 from benchmarks.timing import Spread
 
@@ -87,7 +87,7 @@ def all_tables(results: Results) -> list[Table]:
             latency(size, found),
         ]
     tables += [*growth(results), *building(results), *memory(results), *hashes(results)]
-    tables += [*candidates(results), *scan(results)]
+    tables += [*views(results), *video(results), *candidates(results), *scan(results)]
     return tables
 
 
@@ -397,6 +397,77 @@ def hashes(results: Results) -> list[Table]:
                 ("images", "equal codes", "equal quality", "mean", "p99", "most"),
                 tuple(compared),
                 "A match is within 31 bits of an indicator: what a mode is off by comes out of it.",
+            )
+        )
+    return tables
+
+
+def views(results: Results) -> list[Table]:
+    """What the profiles cost, and what they find."""
+    tables = []
+    for found in results.measured("views").values():
+        sizes = found["tables"]
+        profiles = [entry["way"] for entry in sizes[0]["ways"]]
+        heads = [
+            f"{images_name(one)}: {what}" for one in sizes for what in ("us/image", "look-ups")
+        ]
+        rows = []
+        for place, profile in enumerate(profiles):
+            cells = []
+            for one in sizes:
+                entry = one["ways"][place]
+                spent = [1e6 * second for second in entry["seconds_per_image"]]
+                cells += [with_ends(timing.spread(spent)), f"{entry['look_ups']:.1f}"]
+            rows.append((profile, *cells))
+        tables.append(
+            Table(
+                "views",
+                "Decoded pixels to the codes of a profile, one core",
+                ("profile", *heads),
+                tuple(rows),
+                "; ".join(
+                    f"{images_name(one)}: {one['images']} images of {one['megapixels']:.2f} "
+                    "megapixels"
+                    for one in sizes
+                )
+                + ". Plain PDQ is part of every profile.",
+            )
+        )
+        tables.append(
+            Table(
+                "found",
+                "Photographs found after an edit, of those listed unedited",
+                ("edit", *profiles),
+                tuple(
+                    (one["edit"], *(f"{100 * one[profile]:.0f} %" for profile in profiles))
+                    for one in found["edits"]
+                ),
+                f"{found['images']} photographs, within 31 bits; with refine also near matches.",
+            )
+        )
+    return tables
+
+
+def video(results: Results) -> list[Table]:
+    """Frames a second of each way."""
+    tables = []
+    for found in results.measured("video").values():
+        rows = []
+        for entry in found["ways"]:
+            ratio = targets.over(
+                found["ways"], entry["way"], [films.REFERENCE], "seconds_per_frame"
+            )
+            rate = with_ends(rates(entry["seconds_per_frame"]))
+            rows.append((entry["way"], rate, with_ends(ratio, "x")))
+        tables.append(
+            Table(
+                "video",
+                "Video, H.264, 1280 x 720, decoding included",
+                ("", "frames/s", "over pdqhash"),
+                tuple(rows),
+                f"{found['frames']} frames of a camera that pans over photographs, one thread. At "
+                f"quality 50 and more our codes, from luma, are {found['mean_bits']:.1f} bits from "
+                f"those of pdqhash, from RGB, on average and {found['most_bits']} at most.",
             )
         )
     return tables

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from benchmarks import hashing, rivals, timing
+from benchmarks import films, hashing, rivals, timing
 from benchmarks.results import Results
 from benchmarks.timing import Spread
 
@@ -124,6 +124,12 @@ def _hashing(table: str, ours: str) -> Callable[[Results], Spread | None]:
     return measured
 
 
+def _video(results: Results) -> Spread | None:
+    for found in results.measured("video").values():
+        return over(found["ways"], films.SAMPLED, [films.REFERENCE], "seconds_per_frame")
+    return None
+
+
 def _rate(part: str, way: str) -> Callable[[Results], Spread | None]:
     def measured(results: Results) -> Spread | None:
         for found in results.measured(part).values():
@@ -160,6 +166,7 @@ TARGETS: Final = (
     Target("hashing, own size, fast", _TE, 3.6, "x", _hashing("own", hashing.FAST)),
     Target("hashing, 12 MP, exact", _TE, 11, "x", _hashing("large", hashing.EXACT)),
     Target("hashing, 12 MP, fast", _TE, 26, "x", _hashing("large", hashing.FAST)),
+    Target("video, 720p, every frame", "pdqhash on the same frames", 3, "x", _video),
     Target("seals", "", 3_000, "/s", _rate("sealing", "two hits needed")),
     Target("candidates into the store, new", "", 5_000, "/s", _rate("storing", "new")),
     Target(

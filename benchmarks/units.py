@@ -10,7 +10,10 @@ from typing import Any, Final
 from benchmarks import corpora
 from benchmarks.scales import Scale
 
-PARTS: Final = ("corpus", "lookup", "growth", "memory", "hashing", "sealing", "storing", "scan")
+PARTS: Final = (
+    "corpus", "lookup", "growth", "memory", "hashing", "views", "video", "sealing", "storing",
+    "scan",
+)  # fmt: skip
 
 Say = Callable[[str], None]
 Measured = dict[str, Any]
@@ -33,6 +36,8 @@ class Session:
             "growth": [("growth", self._growth)],
             "memory": self._at_every_size("memory", self._memory),
             "hashing": [("hashing", self._hashing)],
+            "views": [("views", self._views)],
+            "video": [("video", self._video)],
             "sealing": [("sealing", self._sealing)],
             "storing": [("storing", self._storing)],
             "scan": [("scan", self._scan)],
@@ -65,6 +70,16 @@ class Session:
         from benchmarks import hashing
 
         return hashing.measure(self.corpus.photos, self.scale, say)
+
+    def _views(self, say: Say) -> Measured:
+        from benchmarks import views
+
+        return views.measure(self.corpus.photos, self.scale, say)
+
+    def _video(self, say: Say) -> Measured:
+        from benchmarks import films
+
+        return films.measure(self.corpus.photos, self.scale, say)
 
     def _sealing(self, say: Say) -> Measured:
         from benchmarks import candidates, party

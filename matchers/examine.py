@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from matchers import digests, fingerprints, media, pdq
+from matchers import containers, digests, fingerprints, media, pdq
+from matchers.errors import DecodeError
 from matchers.fingerprints import Fingerprints
 from matchers.media import Medium, Visual
 from matchers.pictures import pictures
@@ -73,8 +74,38 @@ def examine(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
     if not wants(wanted, medium):
         return (Part((), medium, b"", reason="media_out_of_scope"),)
     if medium == "container":
-        return (Part((), medium, b"", reason="container_not_supported"),)
+        return opened(blob, wanted)
     return (visual((), medium, blob, wanted),)
+
+
+def opened(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
+    """A container, and everything inside it that could be reached."""
+    inside = []
+    reason = None
+    try:
+        for locator, entry in containers.walk(blob, containers.Budget(len(blob))):
+            inside.append(_inner(locator, entry, wanted))
+    except DecodeError as error:
+        reason = error.reason
+    content, exact = b"", dict[str, bytes]()
+    if wanted.digest_item:
+        content, exact = digests_of(blob, wanted.digests)
+    return (Part((), "container", content, exact, reason=reason), *inside)
+
+
+def _inner(locator: tuple[int, ...], entry: containers.Entry, wanted: Wanted) -> Part:
+    """Something inside a container; what is inside that again comes by itself."""
+    if entry.content is None:
+        return Part(locator, None, b"", reason=entry.reason)
+    medium = media.claimed(entry.content)
+    if medium is None:
+        return Part(locator, None, b"", reason="not_visual")
+    if medium == "container":
+        content, exact = digests_of(entry.content, wanted.digests)
+        return Part(locator, medium, content, exact, reason=entry.reason)
+    if not wants(wanted, medium):
+        return Part(locator, medium, b"", reason="media_out_of_scope")
+    return visual(locator, medium, entry.content, wanted)
 
 
 def wants(wanted: Wanted, medium: Medium) -> bool:

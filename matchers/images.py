@@ -1,10 +1,10 @@
 """Encoded bytes -> canonical pixels: the RGB (or grey) picture a person would be shown.
 
 Header first: format, width and height are read and checked against `limits` before any pixel is
-decoded. Then whatever the file's own colour model, the result is plain 8-bit RGB or grey: palette,
-1-bit, 16-bit, CMYK, LAB and float become RGB, transparency is laid on white, EXIF orientation is
-applied. Peers skip these steps and land 64-256 bits away on the same picture. Colour profiles
-are not applied: the reference does not, and lists hold what it gives.
+decoded. Then whatever the file's own colour model, the result is plain 8-bit RGB or grey
+(`colours`), turned upright as the file asks. From the same decode come the other ways in which a
+list may hold the picture: as stored, and on black where it is see-through. docs/formats.md has
+every format, and how close it comes.
 """
 
 from __future__ import annotations
@@ -13,28 +13,33 @@ import contextlib
 import io
 import os
 import struct
-import threading
-from collections import deque
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Generator, Iterator
+from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 import simplejpeg
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from matchers import jpeg, limits, media, metadata
+from matchers import colours, icons, jpeg, limits, media, metadata
+from matchers.colours import Pixels
 from matchers.errors import DecodeError
+from matchers.heif import HeifImage
+from matchers.room import Budget, Spare
 
-Pixels = npt.NDArray[np.uint8]
+Rendering = Literal["as_shown", "as_stored", "on_black"]
+"""as_shown: as a person sees it, transparency on white. as_stored: before the turn that the file
+asks for. on_black: as shown, but transparency on black."""
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
-"""The still formats that are opened. Pillow's other parsers are never reached."""
+"""What Pillow is let at, beside HEIC and ICO. Its other parsers are never reached."""
+
+Turn = tuple[bool, bool, bool]
+"""Rows mirrored, columns mirrored, then rows and columns exchanged."""
 
 JPEG: Final = ("JPEG", "MPO")  # a phone's MPO is a JPEG with more pictures behind the first
 _END_OF_IMAGE: Final = b"\xff\xd9"
 _EXIF_ORIENTATION: Final = 0x0112
-TURNS: Final = {
+TURNS: Final[dict[int, Turn]] = {
     1: (False, False, False),
     2: (False, True, False),
     3: (True, True, False),
@@ -44,15 +49,21 @@ TURNS: Final = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""How the shown picture comes from the stored one, by EXIF orientation (Exif 2.32, tag 274): rows
-mirrored, columns mirrored, then rows and columns exchanged."""
+"""How the shown picture comes from the stored one, by EXIF orientation (Exif 2.32, tag 274)."""
 
-_TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 262, 322, 323
-_BAND_SAMPLES: Final = 1 << 18  # deep grey is scaled in bands of rows: floats take 8 bytes each
-_WHITE: Final = (255, 255, 255, 255)
+_CORNERS: Final = np.arange(4, dtype=np.uint8).reshape(2, 2)  # tells any two turns apart
+
+_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 322, 323
+_LEVELS: Final = {"L;2": 85, "L;4": 17}
+"""Grey of few bits is spread over 0 to 255: what one step becomes."""
 
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
 Image.MAX_IMAGE_PIXELS = None
+
+_budget: Final = Budget(limits.MAX_PIXELS_AT_ONCE)
+os.register_at_fork(after_in_child=_budget.count_anew)
+_spare: Final = Spare(limits.MAX_SPARE_BYTES)
+os.register_at_fork(after_in_child=_spare.start_anew)
 
 
 def decode(blob: bytes) -> Pixels:
@@ -66,7 +77,8 @@ def decode(blob: bytes) -> Pixels:
 
     Raises:
         DecodeError: reason `empty`, `too_many_bytes`, `unrecognised_format`, `too_many_pixels`,
-            `too_many_scans`, `too_much_metadata`, `truncated`, `corrupt` or `out_of_memory`.
+            `too_many_scans`, `too_much_metadata`, `unsupported_coding`, `truncated`, `corrupt` or
+            `out_of_memory`.
     """
     with decoded(blob) as pixels:
         return pixels.copy()
@@ -79,16 +91,38 @@ def decoded(blob: bytes) -> Iterator[Pixels]:
     No more than `limits.MAX_PIXELS_AT_ONCE` are held by all such blocks of a process together;
     a further one waits. The pixels' memory serves the next picture: do not keep them.
     """
+    with contextlib.closing(renderings(blob)) as shown:
+        yield next(shown)[1]
+
+
+def renderings(blob: bytes) -> Generator[tuple[Rendering, Pixels]]:
+    """Every way in which a list may hold the picture, from one decode; memory as in `decoded`.
+
+    Yields:
+        First as shown. As stored, if the file asks for a turn: many tools ignore it. On black, if
+        any of the picture is see-through. Pixels are valid until the next ones are asked for.
+
+    Raises:
+        DecodeError: as `decode`.
+    """
     with opened(blob) as image, held(image), contextlib.ExitStack() as stack:
         with decode_errors("corrupt"):
+            applied = _applied_by_decoder(image)
             if image.format in JPEG and image.mode in ("RGB", "L"):
                 room = stack.enter_context(_spare.lend(image.width * image.height * 3))
-                pixels = _decode_jpeg(blob, image, room)
+                grounds = iter([("white", _decode_jpeg(blob, image, room))])
             else:
-                image.load()
-                pixels = _canonical(image)
-            pixels = _as_shown(pixels, image)
-        yield pixels
+                grounds = colours.on_grounds(image)
+            pixels = next(grounds)[1]
+            turn = TURNS[orientation(image)]
+        yield "as_shown", turned(pixels, turn)
+        if any(turn) or any(applied):
+            yield "as_stored", turned(pixels, _undone(applied))
+        del pixels
+        with decode_errors("corrupt"):
+            black = next(grounds, None)
+        if black is not None:
+            yield "on_black", turned(black[1], turn)
 
 
 @contextlib.contextmanager
@@ -103,19 +137,32 @@ def opened(blob: bytes) -> Iterator[Image.Image]:
     if len(blob) > limits.MAX_ENCODED_BYTES:
         raise DecodeError("too_many_bytes")
     with decode_errors("corrupt" if media.is_decodable(blob) else "unrecognised_format"):
+        if blob.startswith(icons.MAGIC):
+            blob = icons.largest(blob)
         metadata.check_before_opening(blob)
-        image = Image.open(io.BytesIO(blob), formats=FORMATS)
+        image = _open(blob)
     with image:
         with decode_errors("corrupt"):
-            _check_header(image)
+            check_header(image)
             if image.format in JPEG and len(jpeg.scan_starts(blob)) > limits.MAX_JPEG_SCANS:
                 raise DecodeError("too_many_scans")
+            _scale_transparent(image)
         yield image
+
+
+def _open(blob: bytes) -> Image.Image:
+    file = io.BytesIO(blob)
+    if media.is_heic(blob):
+        return HeifImage(file)
+    if blob.startswith(icons.MAGIC):
+        return icons.IconImage(file)
+    return Image.open(file, formats=FORMATS)
 
 
 def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
     """Hold the image's pixels against `limits.MAX_PIXELS_AT_ONCE`; waits until they are free."""
-    return _budget.hold(image.width * image.height)
+    sizes = [image.size, *(image.coded_sizes if isinstance(image, HeifImage) else ())]
+    return _budget.hold(max(width * height for width, height in sizes))
 
 
 def orientation(image: Image.Image) -> int:
@@ -132,88 +179,24 @@ def orientation(image: Image.Image) -> int:
         return 1  # unreadable EXIF: viewers show the picture as stored
 
 
-class _Budget:
-    """A number of pixels that threads share; whoever asks for more than is left waits.
+def turned(pixels: Pixels, turn: Turn) -> Pixels:
+    """Pixels mirrored and exchanged as one of `TURNS` says."""
+    rows_mirrored, columns_mirrored, exchanged = turn
+    if not any(turn):
+        return pixels
+    shown = pixels[:: -1 if rows_mirrored else 1, :: -1 if columns_mirrored else 1]
+    return np.ascontiguousarray(shown.swapaxes(0, 1) if exchanged else shown)
 
-    They are served in the order in which they came: small pictures do not pass a large one by,
-    or it would wait as long as they keep coming.
+
+def check_header(image: Image.Image) -> None:
+    """Refuse a picture by its size, before it is loaded.
+
+    Raises:
+        DecodeError: reason `too_many_pixels`.
     """
-
-    def __init__(self, pixels: int) -> None:
-        self._pixels = pixels
-        self.count_anew()
-
-    def count_anew(self) -> None:
-        """In a forked child nobody gives back what the parent's other threads held."""
-        self._left = self._pixels
-        self._waiting: deque[object] = deque()
-        self._returned = threading.Condition()
-
-    @contextlib.contextmanager
-    def hold(self, pixels: int) -> Iterator[None]:
-        place = object()
-        returned = self._returned
-        with returned:
-            self._waiting.append(place)
-            try:
-                returned.wait_for(lambda: self._waiting[0] is place and self._left >= pixels)
-                self._left -= pixels
-            finally:
-                self._waiting.remove(place)
-                returned.notify_all()
-        try:
-            yield
-        finally:
-            if returned is self._returned:  # else the block began before a fork
-                with returned:
-                    self._left += pixels
-                    returned.notify_all()
-
-
-_budget: Final = _Budget(limits.MAX_PIXELS_AT_ONCE)
-os.register_at_fork(after_in_child=_budget.count_anew)
-
-
-class _Spare:
-    """Memory of decoded pictures, lent again: fresh pages cost a tenth of a large decode."""
-
-    LEAST_BYTES: Final = 4 * 1024 * 1024  # less than that the allocator itself keeps at hand
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self.start_anew()
-
-    def start_anew(self) -> None:
-        """In a forked child the lock may be another thread's, which is not there."""
-        self._rooms: list[npt.NDArray[np.uint8]] = []
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def lend(self, size_bytes: int) -> Iterator[npt.NDArray[np.uint8]]:
-        if size_bytes < self.LEAST_BYTES:
-            yield np.empty(size_bytes, np.uint8)
-            return
-        room = self._take(size_bytes)
-        yield room
-        with self._lock:
-            self._rooms.append(room)
-            while sum(len(kept) for kept in self._rooms) > self._most_bytes:
-                self._rooms.pop(0)  # the oldest
-
-    def _take(self, size_bytes: int) -> npt.NDArray[np.uint8]:
-        with self._lock:
-            for number, room in enumerate(self._rooms):
-                if size_bytes <= len(room):
-                    return self._rooms.pop(number)
-        return np.empty(size_bytes, np.uint8)
-
-
-_spare: Final = _Spare(limits.MAX_SPARE_BYTES)
-os.register_at_fork(after_in_child=_spare.start_anew)
-
-
-def _check_header(image: Image.Image) -> None:
     sizes = [image.size]
+    if isinstance(image, HeifImage):
+        sizes += image.coded_sizes  # what is shown may be cut from more
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         # libtiff decodes whole tiles, and a small picture may claim huge ones.
         tile = [image.tag_v2.get(tag, 1) for tag in (_TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH)]
@@ -240,85 +223,37 @@ def _decode_jpeg(blob: bytes, image: Image.Image, room: Pixels) -> Pixels:
             kind = "GRAY" if gray else "RGB"
             pixels: Pixels = simplejpeg.decode_jpeg(whole, kind, buffer=room)
             return pixels[:, :, 0] if gray else pixels
-    image.load()
-    return _canonical(image)
+    return colours.canonical(image)
 
 
-def _canonical(image: Image.Image) -> Pixels:
-    """Any Pillow mode -> 8-bit RGB or grey."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_grey(image)
-    if image.has_transparency_data:
-        shown = Image.new("RGBA", image.size, _WHITE)
-        shown.alpha_composite(image.convert("RGBA"))
-        return np.asarray(shown.convert("RGB"))
-    if image.mode == "LAB":
-        lab_to_rgb = ImageCms.buildTransform(
-            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-        )
-        return np.asarray(ImageCms.applyTransform(image, lab_to_rgb))
-    return np.asarray(image if image.mode == "L" else image.convert("RGB"))
+def _applied_by_decoder(image: Image.Image) -> Turn:
+    """The turn that pixels will have been through before we see them."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Pillow turns, and then says 1
+        return TURNS[orientation(image)]
+    if not isinstance(image, HeifImage):
+        return TURNS[1]
+    shown = _CORNERS
+    for name, value in image.turns:
+        shown = np.rot90(shown, value // 90) if name == "irot" else np.flip(shown, value)
+    return next(turn for turn in TURNS.values() if (turned(_CORNERS, turn) == shown).all())
 
 
-def _deep_grey(image: Image.Image) -> Pixels:
-    """Grey of more than 8 bits -> 8 bits; Pillow leaves "white is zero" and transparency to us."""
-    samples = np.asarray(image)
-    grey = _scale_to_8_bits(samples)
-    if (
-        isinstance(image, TiffImagePlugin.TiffImageFile)
-        and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0
-    ):
-        return np.subtract(255, grey, out=grey)
+def _undone(applied: Turn) -> Turn:
+    """The turn that takes back another one."""
+    shown = turned(_CORNERS, applied)
+    return next(turn for turn in TURNS.values() if (turned(shown, turn) == _CORNERS).all())
+
+
+def _scale_transparent(image: Image.Image) -> None:
+    """Pillow gives samples of 8 bits, but the transparent colour of a PNG as the file has it."""
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        grey[samples == transparent] = 255
-    return grey
-
-
-def _scale_to_8_bits(samples: npt.NDArray[np.generic]) -> Pixels:
-    """Samples -> 8 bits, by the range their kind of number implies.
-
-    16-bit integers keep their high byte, as libpng's png_set_strip_16 does for colour. Wider
-    integers and floats carry no range of their own: 0..1 and 0..255 floats, 0..255 and 0..65535
-    integers are what files hold in practice; beyond that the picture's own maximum is white.
-    """
-    grey = np.empty(samples.shape, np.uint8)
-    rows = max(1, _BAND_SAMPLES // max(1, samples.shape[1]))
-    bands = [slice(row, row + rows) for row in range(0, len(samples), rows)]
-    if samples.dtype.kind == "u" and samples.dtype.itemsize == 2:
-        for band in bands:
-            grey[band] = samples[band].astype(np.uint16) >> 8
-        return grey
-    peak = max((float(_finite(samples[band]).max(initial=0.0)) for band in bands), default=0.0)
-    for band in bands:
-        grey[band] = _by_peak(_finite(samples[band]), samples.dtype, peak)
-    return grey
-
-
-def _finite(samples: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    """Samples as numbers to reckon with; what is none is black."""
-    return np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-
-
-def _by_peak(
-    values: npt.NDArray[np.float64], dtype: np.dtype[np.generic], peak: float
-) -> npt.NDArray[np.float64]:
-    """Values -> 0..255, by the kind of number they were and the picture's own maximum."""
-    if np.issubdtype(dtype, np.integer):
-        is_narrow = dtype.itemsize > 2 and peak <= 255
-        white = 255.0 if is_narrow else max(peak, 65_535.0)
-        return np.clip(np.floor(values * 256 / (white + 1)), 0, 255)
-    white = 1.0 if peak <= 1 else max(peak, 255.0)
-    return np.clip(np.rint(values * (255 / white)), 0, 255)
-
-
-def _as_shown(pixels: Pixels, image: Image.Image) -> Pixels:
-    """Apply the EXIF orientation."""
-    rows_mirrored, columns_mirrored, exchanged = turn = TURNS[orientation(image)]
-    if not any(turn):
-        return pixels
-    shown = pixels[:: -1 if rows_mirrored else 1, :: -1 if columns_mirrored else 1]
-    return np.ascontiguousarray(shown.swapaxes(0, 1) if exchanged else shown)
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not image.tile:
+        return
+    raw_mode = image.tile[0].args
+    if isinstance(transparent, int) and raw_mode in _LEVELS:
+        image.info["transparency"] = transparent * _LEVELS[raw_mode]
+    elif isinstance(transparent, tuple) and raw_mode == "RGB;16B":
+        image.info["transparency"] = tuple(sample >> 8 for sample in transparent)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Final
 
 from PIL import Image, _avif
 
-from matchers import limits
+from matchers import boxes, limits, media
 from matchers.errors import DecodeError
 
 _EXIF: Final = b"Exif\0\0"
@@ -51,7 +51,9 @@ def check_before_opening(blob: bytes) -> None:
         _check_gif(blob)
     elif blob.startswith(b"\x89PNG"):
         _check_png(blob)
-    elif blob.startswith((b"ftypavif", b"ftypavis", b"ftypmif1", b"ftypmsf1"), 4):
+    elif media.is_heic(blob):
+        boxes.check_items(blob)
+    elif blob.startswith(b"ftyp", 4):
         # Pillow reads the EXIF while it opens. libavif alone knows where in the file it stands.
         check_exif(_avif.AvifDecoder(blob, "auto", 1).get_info()[4])
 
@@ -203,12 +205,16 @@ def _segments(blob: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _check_png(blob: bytes) -> None:
-    """Not too many chunks beside those of the picture; Pillow keeps the ones it does not know."""
+    """Not too many chunks, and few beside the picture's: Pillow keeps those it does not know."""
     place = _PNG_HEADER_BYTES
-    others = 0
+    chunks = others = 0
     while place + 8 <= len(blob):
-        others += blob[place + 4 : place + 8] not in _PNG_PICTURE
-        if others > limits.MAX_SEGMENTS:
+        kind = blob[place + 4 : place + 8]
+        if kind == b"IEND":  # what stands behind it is nobody's
+            return
+        chunks += 1
+        others += kind not in _PNG_PICTURE
+        if others > limits.MAX_SEGMENTS or chunks > limits.MAX_PNG_CHUNKS:
             raise DecodeError("too_much_metadata")
         place += 12 + int.from_bytes(blob[place : place + 4], "big")
 

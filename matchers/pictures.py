@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from matchers import images
-from matchers.errors import DecodeError
 from matchers.media import Visual
+from matchers.pdq.luma import Glance
 
-Rendering = Literal["as_shown", "as_stored", "on_black"]
-"""as_shown: as a person sees it, transparency on white. as_stored: before the turn that EXIF asks
-for. on_black: transparency on black."""
+Rendering = images.Rendering
 
 RENDERINGS: Final[tuple[Rendering, ...]] = get_args(Rendering)
 
@@ -29,11 +27,14 @@ class Picture:
             picture is asked for.
         rendering: how it comes from what is stored.
         time_seconds: its place in an animation or video; None for a still.
+        glance: of a frame between two that are looked at closely, what is known of it already;
+            its pixels are as they were decoded, perhaps of limited range. None: look closely.
     """
 
     pixels: npt.NDArray[np.uint8]
     rendering: Rendering = "as_shown"
     time_seconds: float | None = None
+    glance: Glance | None = None
 
 
 def pictures(blob: bytes | memoryview, medium: Visual) -> Iterator[Picture]:
@@ -47,6 +48,10 @@ def pictures(blob: bytes | memoryview, medium: Visual) -> Iterator[Picture]:
         DecodeError: also midway, for a file that is damaged: what came before stays valid.
     """
     if medium == "video":
-        raise DecodeError("video_not_supported")
-    with images.decoded(bytes(blob)) as pixels:
-        yield Picture(pixels)
+        from matchers import video  # FFmpeg is loaded where there is a video to see
+
+        yield from video.frames(blob)
+        return
+    from matchers import animation  # it makes `Picture`s too
+
+    yield from animation.pictures(bytes(blob))

@@ -13,20 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
-
-from matchers import digests, media, pdq, urls
+from matchers import digests, media, pdq, urls, views
 from matchers import examine as examining
 from matchers.errors import DecodeError
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
-from matchers.hamming import Matches
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
+from matchers.lookup import Found, look_up
 from matchers.media import Medium
 from matchers.threads import each
-from matchers.views import PROFILES, Profile, in_profile, view_name
 
 Examiner = Callable[[bytes | memoryview, Wanted], tuple[Part, ...]]
 """Where items are opened: `examine.examine`, or a sandbox around it."""
@@ -39,12 +35,13 @@ class Hit:
     Attributes:
         set_number: which of the scanner's sets.
         indicator: row in that set.
-        method: the set's algorithm.
+        method: the set's algorithm, or `views.METHOD` for a near match.
         distance_bits: Hamming distance, 0 for exact methods.
         quality: PDQ quality of the item, None for exact methods.
         content: SHA-256 of the part's bytes, or of its canonical URL: what makes two hits distinct.
         view: which view of the picture matched, in words; empty for exact methods.
         spans_seconds: first and last second of each showing; empty for stills and exact methods.
+        share_percent: of the frames of a video indicator that were found; None for others.
     """
 
     set_number: int
@@ -55,6 +52,7 @@ class Hit:
     content: bytes
     view: str = ""
     spans_seconds: tuple[tuple[float, float], ...] = ()
+    share_percent: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,26 +149,26 @@ class Scanner:
         return tuple(Examined(part, self._exact(part)) for part in parts)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
-        """Look up a batch, part by part the best hit: known before new, then nearest."""
+        """Look up a batch, part by part the best hit.
+
+        Matches come before near matches, known before new, then the nearest.
+        """
         best: list[Hit | None] = [one.exact for one in batch]
-        asked = [False] * len(batch)
+        shown = [one.part.fingerprints for one in batch]
+        asked: set[int] = set()
         for number, indicators in self._perceptual:
-            queries = _queries(batch, indicators)
-            if queries is None or indicators.perceptual is None:
-                continue
-            codes, owner, row = queries
-            for place in np.unique(owner).tolist():
-                asked[place] = True
-            matches = indicators.perceptual.search(codes, indicators.manifest.radius_bits)
-            for place, hit in self._best_of(number, matches, owner, row, batch):
-                held = best[place]
+            places, found = look_up(shown, indicators)
+            asked |= places
+            for one in found:
+                hit = self._hit(number, one, batch[one.place].part)
+                held = best[one.place]
                 if held is None or self._preference(hit) < self._preference(held):
-                    best[place] = hit
-        results: list[Result] = []
-        for found, one, was_asked in zip(best, batch, asked, strict=True):
-            unusable = found is None and one.part.fingerprints is not None and not was_asked
-            results.append(QUALITY_TOO_LOW if unusable else found)
-        return results
+                    best[one.place] = hit
+        unusable = {n for n, one in enumerate(shown) if one is not None} - asked
+        return [
+            QUALITY_TOO_LOW if hit is None and place in unusable else hit
+            for place, hit in enumerate(best)
+        ]
 
     def scan(
         self, items: Sequence[bytes | memoryview | str], threads: int | None = None
@@ -184,53 +182,24 @@ class Scanner:
         results = iter(self.match([one for parts in examined for one in parts]))
         return [[(one.part, next(results)) for one in parts] for parts in examined]
 
-    def _widest_profile(self) -> Profile | None:
+    def _widest_profile(self) -> views.Profile | None:
         asked = [s.manifest.profile for _, s in self._perceptual]
-        return max(asked, key=PROFILES.index, default=None)
+        return max(asked, key=views.PROFILES.index, default=None)
 
-    def _best_of(
-        self,
-        number: int,
-        matches: Matches,
-        owner: npt.NDArray[np.intp],
-        row: npt.NDArray[np.intp],
-        batch: Sequence[Examined],
-    ) -> list[tuple[int, Hit]]:
-        """The best hit of each part that `matches` names, with the part's place in the batch."""
-        if not len(matches):
-            return []
-        places = owner[matches.query]
-        order = np.lexsort((matches.distance, places))
-        hits = []
-        for mine in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
-            place = int(places[mine[0]])
-            nearest = mine[matches.distance[mine] == matches.distance[mine[0]]]
-            hits.append(
-                (
-                    place,
-                    min(
-                        (
-                            self._hit(number, matches, pair, row[matches.query[pair]], batch[place])
-                            for pair in _first_of_each_indicator(matches, nearest)
-                        ),
-                        key=self._preference,
-                    ),
-                )
-            )
-        return [(place, _with_spans(hit, matches, owner, row, batch, place)) for place, hit in hits]
-
-    def _hit(self, number: int, matches: Matches, pair: int, row: int, one: Examined) -> Hit:
-        found = one.part.fingerprints
-        if found is None:
-            raise ValueError("a part without fingerprints has no match")
+    def _hit(self, number: int, found: Found, part: Part) -> Hit:
+        shown = part.fingerprints
+        if shown is None:
+            raise ValueError("a part without fingerprints resembles nothing")
         return Hit(
             number,
-            int(matches.indicator[pair]),
-            "pdq",
-            int(matches.distance[pair]),
-            int(found.quality[row]),
-            one.part.content,
-            _view(found, row),
+            found.indicator,
+            found.method,
+            found.distance_bits,
+            int(shown.quality[found.row]),
+            part.content,
+            _view(shown, found.row),
+            found.spans_seconds,
+            found.share_percent,
         )
 
     def _exact(self, part: Part) -> Hit | None:
@@ -256,66 +225,26 @@ class Scanner:
                 return Examined(part, Hit(number, row, "url", 0, None, unit))
         return Examined(part)
 
-    def _preference(self, hit: Hit) -> tuple[bool, int, str, str]:
-        """Smaller is better; names, not places, so that the order of the sets says nothing."""
+    def _preference(self, hit: Hit) -> tuple[bool, bool, int, str, str]:
+        """Smaller is better: a match before a near match, known before new, then the nearest.
+
+        Names decide at last, not places: the order of the sets says nothing.
+        """
         found = self.sets[hit.set_number]
         name: str = found.indicator_ids[hit.indicator].as_py()
-        return self._kind(hit) == "new", hit.distance_bits, found.manifest.set_id, name
+        return (
+            hit.method == views.METHOD,
+            self._kind(hit) == "new",
+            hit.distance_bits,
+            found.manifest.set_id,
+            name,
+        )
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
 
 
-def _queries(
-    batch: Sequence[Examined], indicators: IndicatorSet
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
-    """The codes that a set is asked about: uint8 [m, 32], and of each its part and row there."""
-    manifest = indicators.manifest
-    codes, owners, rows = [], [], []
-    for place, one in enumerate(batch):
-        found = one.part.fingerprints
-        if found is None:
-            continue
-        usable = (found.quality >= manifest.min_quality) & in_profile(found.views, manifest.profile)
-        mine = np.flatnonzero(usable)
-        if len(mine):
-            codes.append(found.codes[mine])
-            owners.append(np.full(len(mine), place))
-            rows.append(mine)
-    if not codes:
-        return None
-    return np.concatenate(codes), np.concatenate(owners), np.concatenate(rows)
-
-
-def _first_of_each_indicator(matches: Matches, pairs: npt.NDArray[np.intp]) -> list[int]:
-    _, first = np.unique(matches.indicator[pairs], return_index=True)
-    return [int(pair) for pair in pairs[first]]
-
-
-def _with_spans(
-    hit: Hit,
-    matches: Matches,
-    owner: npt.NDArray[np.intp],
-    row: npt.NDArray[np.intp],
-    batch: Sequence[Examined],
-    place: int,
-) -> Hit:
-    """The hit with each showing of its indicator in an animation or video."""
-    found = batch[place].part.fingerprints
-    if found is None or found.is_still:
-        return hit
-    mine = (owner[matches.query] == place) & (matches.indicator == hit.indicator)
-    frames = np.unique(found.frame[row[matches.query[mine]]])
-    runs = np.split(frames, np.flatnonzero(np.diff(frames) > 1) + 1)
-    return replace(
-        hit,
-        spans_seconds=tuple(
-            (float(found.frames[run[0], 0]), float(found.frames[run[-1], 1])) for run in runs
-        ),
-    )
-
-
 def _view(found: Fingerprints, row: int) -> str:
     rendering = found.rendering(row)
-    view = view_name(int(found.views[row]))
+    view = views.view_name(int(found.views[row]))
     return view if rendering == "as_shown" else f"{rendering.replace('_', ' ')}: {view}"

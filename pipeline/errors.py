@@ -61,6 +61,12 @@ class RunRefused(SluisError):  # noqa: N818
     exit_status = 2
 
 
+class SandboxRefused(SluisError):  # noqa: N818
+    """Decoders cannot be kept apart as they must be; nothing is decoded."""
+
+    exit_status = 2
+
+
 class RunInterrupted(SluisError):  # noqa: N818
     """The run stopped before its end; started again with the same folder, it goes on."""
 

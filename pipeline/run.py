@@ -125,7 +125,8 @@ def scan_source(
                 return finished
             snapshot = _snapshot(source, run_folder, about, declared, chunk_rows, batch_rows)
             resources.emitter.check()
-            return _finish(run_folder, snapshot, config, listener, about)
+            confined = str(resources.sandbox.confinement)  # refuses before anything is opened
+            return _finish(run_folder, snapshot, config, listener, about, confined)
         finally:
             scan.release_resources(config)
 
@@ -136,6 +137,7 @@ def _finish(
     config: ScanConfig,
     listener: Listener,
     about: dict[str, Any],
+    confined: str,
 ) -> dict[str, Any]:
     for name in ("outcomes", "chunks"):
         (run_folder / name).mkdir(exist_ok=True)
@@ -158,7 +160,7 @@ def _finish(
             f"{run_folder}: {snapshot.rows} items in the source, {progress.tally.rows} "
             "accounted for. This is a defect of Sluis: keep the run folder and report it"
         )
-    return _close(run_folder, progress.tally, about)
+    return _close(run_folder, progress.tally, about | {"decoders_confined_by": confined})
 
 
 def _run_chunk(
@@ -185,7 +187,8 @@ def _run_chunk(
         def engine() -> None:
             try:
                 with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as pipeline:
-                    _ = pipeline | beam.Create(left) | scan.Scan(config, outcomes)
+                    slices = pipeline | beam.Create(left)
+                    _ = slices | "Load" >> beam.Map(scan.load) | scan.Scan(config, outcomes)
             except BaseException as error:  # noqa: BLE001 - raised again below, in this thread
                 failure.append(error)
 

@@ -58,7 +58,7 @@ def read(path: Path, signers: Signers) -> list[Verdict]:
             message = json_format.Parse(line, verdict_pb2.Verdict())
             verdict = wire.from_message(message)
             check(verdict, signers)
-        except (json_format.ParseError, Malformed, VerdictRefused):
+        except (json_format.ParseError, Malformed, VerdictRefused, RecursionError):
             raise VerdictFileRefused(
                 f"{path}, line {number} is damaged, or not signed by this verification service and "
                 "its reviewers: fetch the file anew, and check that verdict.pub and "
@@ -139,7 +139,7 @@ def _without_torn_end(data: bytes) -> bytes:
     try:
         if data[end:]:
             json.loads(data[end:])
-    except ValueError:
+    except (ValueError, RecursionError):
         return data[:end]
     return data
 

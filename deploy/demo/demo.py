@@ -203,7 +203,7 @@ def build_sets() -> None:
     Path("listed-urls.txt").write_text("\n".join(demo_uploads.LISTED_URLS) + "\n")
     common = ("--order", REFERENCE, "--not-after", "2099-12-31", "--provenance", "demo")
     sluis("indicators", "build", "listed", "sets/known", "--set-id", "demo-known", "--kind",
-          "known", *common)  # fmt: skip
+          "known", "--profile", "thorough", *common)  # fmt: skip
     sluis("indicators", "build", "listed.txt", "sets/exact", "--set-id", "demo-exact", "--kind",
           "known", "--algorithm", "sha256", *common)  # fmt: skip
     sluis("indicators", "build", "listed-new", "sets/new", "--set-id", "demo-new", "--kind", "new",
@@ -281,7 +281,7 @@ def check_classes(
     }
     tally = Tally.from_json(report["tally"])  # type: ignore[arg-type]
     skipped = Counter(u.expected for u in made if u.expected.startswith("skipped"))
-    clear_expected = sum(u.expected == "clear" for u in made)
+    clear_expected = sum((u.expected == "clear") + u.clear_parts for u in made)
 
     by_class: dict[tuple[str, str], list[bool]] = defaultdict(list)
     for upload in made:
@@ -310,6 +310,8 @@ def check_classes(
         )
     out.print(table)
     wrong += check("rows accounted for", tally.rows, len(made))
+    inside = sum(upload.clear_parts for upload in made)
+    wrong += check("parts found inside containers", tally.inner, inside)
     waiting = sum(upload.expected == demo_uploads.HELD for upload in made)
     readable = sum(upload.expected == "candidate" for upload in made)
     wrong += check("candidates a reviewer can read", sum(named.values()), readable)

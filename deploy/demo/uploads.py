@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 import io
 import struct
+import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+import av
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 LISTED = ("cat", "coffee", "pagoda", "rocket", "otters", "dragonfly")
 """Photographs in the known set (perceptual)."""
@@ -37,12 +39,17 @@ HELD = "held: nobody can read it"
 
 @dataclass(frozen=True)
 class Upload:
-    """One row of the manifest and what must become of it."""
+    """One row of the manifest and what must become of it.
+
+    A container has parts with outcomes of their own: `clear_parts` of them (itself among them)
+    resemble nothing.
+    """
 
     name: str
     about: str
     expected: str
     row: dict[str, str]
+    clear_parts: int = 0
 
 
 def make(photos: Path, folder: Path) -> list[Upload]:
@@ -50,11 +57,18 @@ def make(photos: Path, folder: Path) -> list[Upload]:
     folder.mkdir(parents=True)
     uploads: list[Upload] = []
 
-    def add(about: str, expected: str, name: str, data: bytes | None, **row: str) -> None:
+    def add(
+        about: str,
+        expected: str,
+        name: str,
+        data: bytes | None,
+        clear_parts: int = 0,
+        **row: str,
+    ) -> None:
         if data is not None:
             (folder / name).write_bytes(data)
         place = {} if row.get("kind") == "url" else {"uri": f"{folder.name}/{name}"}
-        uploads.append(Upload(name, about, expected, {**place, **row}))
+        uploads.append(Upload(name, about, expected, {**place, **row}, clear_parts))
 
     for photo in sorted(photos.glob("*.jpg")):
         if photo.stem not in (*LISTED, *LISTED_NEW, LISTED_EXACTLY):
@@ -63,6 +77,9 @@ def make(photos: Path, folder: Path) -> list[Upload]:
         for name in LISTED:
             data = edit(Image.open(photos / f"{name}.jpg"))
             add(f"listed picture, {about}", "candidate", f"{name}-{about}{ending}", data)
+    for about, kind, data, clear_parts in _wrapped(photos):
+        name = about.replace(" ", "-")
+        add(f"listed picture, {about}", "candidate", name, data, clear_parts, kind=kind)
     exact = (photos / f"{LISTED_EXACTLY}.jpg").read_bytes()
     add("listed by SHA-256, same bytes", "candidate", "same-bytes.jpg", exact)
 
@@ -148,6 +165,53 @@ def _jpeg(image: Image.Image, quality: int = 85, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def _wrapped(photos: Path) -> list[tuple[str, str, bytes, int]]:
+    """A listed picture inside something else: what it is, its kind, its bytes, its clear parts."""
+    listed = Image.open(photos / f"{LISTED[2]}.jpg")
+    others = [
+        Image.open(photos / f"{name}.jpg") for name in ("heron", "fig", "canyon-wren", "tea-garden")
+    ]
+    picture = _recompressed(listed)
+    return [
+        ("fifth frame of a GIF", "image", _gif([*others, listed]), 0),
+        ("two seconds of a video", "video", _video([others[0], listed, others[1]]), 0),
+        ("in a zip in a zip", "container", _zip({"inner.zip": _zip({"picture.jpg": picture})}), 2),
+        ("in a zip beside another", "container",
+         _zip({"a.jpg": _recompressed(others[2]), "b.jpg": picture}), 2),
+    ]  # fmt: skip
+
+
+def _gif(frames: list[Image.Image]) -> bytes:
+    buffer = io.BytesIO()
+    fitted = [ImageOps.fit(frame.convert("RGB"), (320, 240)) for frame in frames[:-1]]
+    fitted.append(frames[-1].convert("RGB").resize((320, 240)))
+    fitted[0].save(buffer, "GIF", save_all=True, append_images=fitted[1:], duration=200)
+    return buffer.getvalue()
+
+
+def _video(scenes: list[Image.Image], seconds: int = 2, rate: int = 10) -> bytes:
+    """Each picture for some seconds."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 480, 360, "yuv420p"
+        stream.bit_rate = 2_000_000
+        for scene in scenes:
+            image = scene.convert("RGB").resize((480, 360))
+            for _ in range(seconds * rate):
+                container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def _zip(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -192,6 +256,20 @@ def _palette_png(image: Image.Image) -> bytes:
     return _png(image.convert("P", palette=Image.Palette.ADAPTIVE, colors=128))
 
 
+def _mirrored(image: Image.Image) -> bytes:
+    return _jpeg(ImageOps.mirror(image))
+
+
+def _bordered(image: Image.Image) -> bytes:
+    return _jpeg(ImageOps.expand(image, image.width // 12, (20, 24, 90)))
+
+
+def _cropped(image: Image.Image) -> bytes:
+    """Without a fortieth of its width and height at each side: five percent in all."""
+    across, down = image.width // 40, image.height // 40
+    return _jpeg(image.crop((across, down, image.width - across, image.height - down)))
+
+
 def _webp(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.filter(ImageFilter.SHARPEN).save(buffer, "WEBP", quality=70)
@@ -214,6 +292,9 @@ EDITS: tuple[tuple[str, str, Callable[[Image.Image], bytes]], ...] = (
     ("as palette PNG", ".png", _palette_png),
     ("sharpened, as WebP", ".webp", _webp),
     ("as AVIF", ".avif", _avif),
+    ("mirrored", ".jpg", _mirrored),
+    ("in a coloured border", ".jpg", _bordered),
+    ("cropped by 5 %", ".jpg", _cropped),
 )
 
 

@@ -33,8 +33,8 @@ class Backend(Protocol):
     def holds(self, codes: npt.NDArray[np.uint8]) -> bool:
         """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row."""
 
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """The codes in the order of their rows, uint8 [n, 32]."""
+    def codes(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint8]:
+        """The codes of these rows, or of all in order, uint8 [n, 32]."""
 
     def search(
         self, queries: npt.NDArray[np.uint8], radius: int, threads: int = 1

@@ -46,9 +46,9 @@ class FlatIndex:
         """Whether it is an index of exactly these codes."""
         return np.array_equal(codes, self._codes)
 
-    def codes(self) -> U8:
-        """The codes in the order of their rows, uint8 [n, 32]; read-only."""
-        codes = self._codes.view()
+    def codes(self, rows: npt.NDArray[np.int64] | None = None) -> U8:
+        """The codes of these rows, or of all in order, uint8 [n, 32]; read-only."""
+        codes = self._codes.view() if rows is None else self._codes[rows]
         codes.setflags(write=False)
         return codes
 

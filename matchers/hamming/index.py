@@ -118,9 +118,9 @@ class HammingIndex:
         """Whether it is an index of exactly these codes (uint8 [n, 32]), row by row."""
         return self._backend.holds(np.ascontiguousarray(_check_codes(codes, "codes")))
 
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """What was indexed: uint8 [n, 32]; not for writing."""
-        return self._backend.codes()
+    def codes(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.uint8]:
+        """What was indexed, all or these rows: uint8 [n, 32]; not for writing."""
+        return self._backend.codes(rows)
 
     def search(
         self,
@@ -229,7 +229,7 @@ class HammingIndex:
                 for array in arrays.values():
                     _bring_in(array)
             return cls(_backend(header, arrays))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise IndexFormatError(f"{folder} is not a saved index: {error}") from error
 
 

@@ -176,10 +176,14 @@ class MultiIndex:
             )
         )
 
-    def codes(self) -> U8:
-        """The codes in the order of their rows, uint8 [n, 32]; made anew at each call."""
-        permuted = np.ascontiguousarray(self._tables.blocks.swapaxes(1, 2)).reshape(-1, 4)
-        permuted = permuted[: len(self)]
+    def codes(self, rows: I64 | None = None) -> U8:
+        """The codes of these rows, or of all in order, uint8 [n, 32]; made anew at each call."""
+        blocks = self._tables.blocks
+        if rows is None:
+            permuted = np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(-1, 4)[: len(self)]
+        else:
+            block, place = np.divmod(rows, blocks.shape[2])
+            permuted = np.ascontiguousarray(blocks[block, :, place])
         back = permute.spread_table(np.argsort(permute.permutation(self.seed)))
         out = np.empty_like(permuted)
         permute.permute(permuted, back, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -18,6 +18,7 @@ from matchers.indicators import clusters
 from matchers.indicators.manifest import (
     CLUSTER,
     EFFECTIVE,
+    PERCEPTUAL,
     VALUE_BYTES,
     Algorithm,
     Manifest,
@@ -77,7 +78,7 @@ def from_images(
             progress(first + len(part), len(paths))
     if not names:
         raise IndicatorSetError(f"{folder} gave no indicator: no file in it is a usable picture")
-    return _table("pdq", names, [code.tobytes() for code in codes]), left
+    return table("pdq", names, [code.tobytes() for code in codes]), left
 
 
 def named_algorithms(path: Path) -> list[Algorithm]:
@@ -125,7 +126,7 @@ def from_list(path: Path, algorithm: Algorithm, url_key: bytes = b"") -> pa.Tabl
         values.append(_value(path, line, text, algorithm, url_key))
     if not names:
         raise IndicatorSetError(f"{path} holds no indicator")
-    return _table(algorithm, names, values)
+    return table(algorithm, names, values)
 
 
 @dataclass(frozen=True)
@@ -161,19 +162,25 @@ def as_version(data: pa.Table, manifest: Manifest, previous: Previous | None) ->
     since = _by_unit(previous.data, unit, "effective") if previous else {}
     units = data["value"].to_pylist() if named is None else named
     days = [since.get(one, manifest.effective) for one in units]
+    if manifest.algorithm == "vpdq":
+        names = data["indicator_id"].to_pylist()
+        first = _least(names, days)  # a video is one indicator, on whatever frame it is hit
+        days = [first[name] for name in names]
     dated = data.append_column(EFFECTIVE, pa.array(days, pa.date32()))
     return dated if named is None else dated.append_column(CLUSTER, pa.array(named, pa.string()))
 
 
 def _clusters(data: pa.Table, manifest: Manifest, previous: Previous | None) -> list[str]:
     kept = _by_unit(previous.data, "value", "cluster") if previous else {}
-    values = data["value"].to_pylist()
-    if manifest.algorithm == "pdq":
+    values, ids = data["value"].to_pylist(), data["indicator_id"].to_pylist()
+    if manifest.algorithm in PERCEPTUAL:
         codes = np.frombuffer(b"".join(values), np.uint8).reshape(-1, limits.PDQ_BYTES)
         roots = clusters.single_linkage(codes, manifest.cluster_radius_bits)
+        if manifest.algorithm == "vpdq":
+            roots = clusters.joined(roots, ids)
     else:
         roots = np.arange(len(values), dtype=np.int64)  # exact values have no near-duplicates
-    return clusters.names(data["indicator_id"].to_pylist(), values, roots, kept)
+    return clusters.names(ids, values, roots, kept)
 
 
 def _check_first(manifest: Manifest) -> None:
@@ -212,9 +219,13 @@ def _check_follows(manifest: Manifest, before: Manifest) -> None:
 
 def _by_unit(data: pa.Table, unit: str, column: str) -> dict[Any, Any]:
     """What stands beside each value or cluster; beside one that stands twice, the least."""
+    return _least(data[unit].to_pylist(), data[column].to_pylist())
+
+
+def _least(units: Sequence[Any], beside: Sequence[Any]) -> dict[Any, Any]:
     found: dict[Any, Any] = {}
-    for one, beside in zip(data[unit].to_pylist(), data[column].to_pylist(), strict=True):
-        found[one] = min(beside, found.get(one, beside))
+    for one, other in zip(units, beside, strict=True):
+        found[one] = min(other, found.get(one, other))
     return found
 
 
@@ -302,14 +313,16 @@ def _looks_like(text: str, size_bytes: int) -> str:
     """What to do, where another algorithm's value stands."""
     if "://" in text:
         return f"; this looks like a URL: build the list with {_option('url')}"
-    fitting = [one for one in _ALGORITHMS if one != "url" and VALUE_BYTES[one] == size_bytes]
+    listed = [one for one in _ALGORITHMS if one not in ("url", "vpdq")]
+    fitting = [one for one in listed if VALUE_BYTES[one] == size_bytes]
     if not fitting:
         return ""
     options = " or ".join(map(_option, fitting))
     return f"; this has the length of {' or '.join(fitting)}: build the list with {options}"
 
 
-def _table(algorithm: Algorithm, names: list[str], values: list[bytes]) -> pa.Table:
+def table(algorithm: Algorithm, names: list[str], values: list[bytes]) -> pa.Table:
+    """A list's rows: each value beside its indicator's id."""
     return pa.table(
         {
             "indicator_id": pa.array(names, pa.string()),

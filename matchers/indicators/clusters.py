@@ -2,7 +2,8 @@
 
 Two hits on new material count only if they differ in content *and* indicator. One picture may lie
 within the radius of two listed codes; these are then at most twice the radius apart. Indicators
-linked by steps of at most twice the radius are therefore one cluster, and count as one.
+linked by steps of at most twice the radius are therefore one cluster, and count as one. Videos
+that share frames within that distance are linked in the same way.
 """
 
 from __future__ import annotations
@@ -32,18 +33,37 @@ def single_linkage(codes: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.
     index = HammingIndex.build(codes)
     parent = np.arange(len(codes), dtype=np.int64)
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]  # halve the path
-            row = int(parent[row])
-        return row
-
     for first in range(0, len(codes), _BATCH):
         pairs = index.search(codes[first : first + _BATCH], radius)
         for query, other in zip(pairs.query.tolist(), pairs.indicator.tolist(), strict=True):
-            one, two = root(first + query), root(other)
+            one, two = _root(parent, first + query), _root(parent, other)
             parent[max(one, two)] = min(one, two)
-    return np.array([root(row) for row in range(len(codes))], np.int64)
+    return np.array([_root(parent, row) for row in range(len(codes))], np.int64)
+
+
+def joined(roots: npt.NDArray[np.int64], indicator_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Clusters of videos: those of all frames of one indicator become one.
+
+    Args:
+        roots: of the frames, from `single_linkage`.
+        indicator_ids: of the frames.
+
+    Returns:
+        int64 [n], as from `single_linkage`.
+    """
+    parent = np.arange(len(roots), dtype=np.int64)
+    first: dict[str, int] = {}
+    for row, name in zip(roots.tolist(), indicator_ids, strict=True):
+        one, two = _root(parent, row), _root(parent, first.setdefault(name, row))
+        parent[max(one, two)] = min(one, two)
+    return np.array([_root(parent, row) for row in roots.tolist()], np.int64)
+
+
+def _root(parent: npt.NDArray[np.int64], row: int) -> int:
+    while parent[row] != row:
+        parent[row] = parent[parent[row]]  # halve the path
+        row = int(parent[row])
+    return row
 
 
 def names(
@@ -74,9 +94,8 @@ def names(
             bridged.add(root)
     if bridged:
         rows = zip(indicator_ids, values, roots.tolist(), strict=True)
-        raise _bridging(
-            [name for name, value, root in rows if root in bridged and value not in before]
-        )
+        new = (name for name, value, root in rows if root in bridged and value not in before)
+        raise _bridging(list(dict.fromkeys(new)))  # a video's frames have its name
     return [kept.get(root, values[root].hex()) for root in roots.tolist()]
 
 

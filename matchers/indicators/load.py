@@ -29,6 +29,7 @@ from matchers.files import write_json
 from matchers.hamming import BackendName, HammingIndex
 from matchers.indicators import manifest as on_disk
 from matchers.indicators.manifest import Manifest
+from matchers.vpdq import Videos
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class IndicatorSet:
         manifest: what it is.
         indicator_ids: name of each row.
         effective: first day of each row, see `manifest.EFFECTIVE`.
-        perceptual: its radius index, for a pdq set.
+        perceptual: its radius index, for a pdq or vpdq set.
         exact: its digest index, for every other set.
         clusters: cluster of each row, for a set of kind new.
+        videos: which rows are frames of one video, for a vpdq set.
     """
 
     manifest: Manifest
@@ -50,6 +52,7 @@ class IndicatorSet:
     perceptual: HammingIndex | None
     exact: DigestIndex | None
     clusters: pa.StringArray | None = None
+    videos: Videos | None = None
 
     def cluster(self, row: int) -> str:
         """The cluster of a row's indicator; outside sets of kind new each is its own."""
@@ -97,9 +100,10 @@ def load(
     ids = table["indicator_id"].combine_chunks()
     days = table["effective"].combine_chunks()
     clusters = table["cluster"].combine_chunks() if manifest.kind == "new" else None
-    if manifest.algorithm == "pdq":
+    if manifest.algorithm in on_disk.PERCEPTUAL:
         index = _radius_index(values, manifest, index_folder, backend)
-        return IndicatorSet(manifest, ids, days, index, None, clusters)
+        videos = Videos.named(ids) if manifest.algorithm == "vpdq" else None
+        return IndicatorSet(manifest, ids, days, index, None, clusters, videos)
     return IndicatorSet(manifest, ids, days, None, DigestIndex(values), clusters)
 
 

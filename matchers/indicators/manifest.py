@@ -35,9 +35,18 @@ FORMAT: Final = "sluis-indicator-set/3"
 Kind = Literal["known", "new", "url"]
 KINDS: Final = ("known", "new", "url")
 
-Algorithm = Literal["pdq", "md5", "sha1", "sha256", "url"]
-VALUE_BYTES: Final = {"pdq": limits.PDQ_BYTES, **digests.DIGEST_BYTES, "url": 32}
-"""Algorithms a set can be of, with the length of one value. One set has one algorithm."""
+Algorithm = Literal["pdq", "vpdq", "md5", "sha1", "sha256", "url"]
+VALUE_BYTES: Final = {
+    "pdq": limits.PDQ_BYTES,
+    "vpdq": limits.PDQ_BYTES,
+    **digests.DIGEST_BYTES,
+    "url": 32,
+}
+"""Algorithms a set can be of, with the length of one value. One set has one algorithm. A vpdq
+indicator is a video: it has a row, with its id, for each of its frames' PDQ codes."""
+
+PERCEPTUAL: Final = frozenset({"pdq", "vpdq"})
+"""Algorithms whose values are looked up within a radius."""
 
 _MANIFEST, _SIGNATURES, _DATA = "manifest.json", "signatures.json", "indicators.arrow"
 SIGNED_FILES: Final = (_MANIFEST, _SIGNATURES)
@@ -56,17 +65,21 @@ class Manifest:
         kind: the database it came from: known, new or url. Decides the route of every match.
         version: 1, 2, 3, ...; an older one than already used is refused.
         algorithm: of all its values.
-        radius_bits: Hamming radius, inclusive (pdq only, else 0).
-        min_quality: lowest PDQ quality of an item that is looked up (pdq only, else 0).
+        radius_bits: Hamming radius, inclusive (pdq and vpdq only, else 0).
+        min_quality: lowest PDQ quality that is looked up (pdq and vpdq only, else 0); frames of an
+            indicator below it were left out when the set was built.
+        min_share_percent: least share of an indicator's frames that must be found (vpdq only,
+            else 0).
         effective: first day it may be used.
         not_after: last day it may be used.
         order_ids: detection orders it was issued for.
         provenance: who made it, from what, in words.
-        profile: which views of a picture are looked up (pdq only, else plain): see `views`.
+        profile: which views of a picture are looked up (pdq and vpdq only, else plain): see
+            `views`.
         url_rules: rule set of `matchers.urls` (url only, else "").
         url_key: base64 key of the digests (url only, else "").
         lineage: `sha256` of every earlier version's manifest, oldest first; empty for version 1.
-        rows: how many indicators.
+        rows: how many values: indicators, or frames of them (vpdq).
         data_sha256: hex SHA-256 of indicators.arrow.
         format: `FORMAT`.
     """
@@ -82,6 +95,7 @@ class Manifest:
     order_ids: tuple[str, ...]
     provenance: str
     profile: Profile = "plain"
+    min_share_percent: int = 0
     url_rules: str = ""
     url_key: str = ""
     lineage: tuple[str, ...] = ()
@@ -95,7 +109,8 @@ class Manifest:
         Raises:
             IndicatorSetError: naming the field and what it must be.
         """
-        is_pdq = self.algorithm == "pdq"
+        is_perceptual = self.algorithm in PERCEPTUAL
+        is_video = self.algorithm == "vpdq"
         is_url = self.algorithm == "url"
         rules: tuple[tuple[bool, str, str], ...] = (
             (
@@ -114,15 +129,29 @@ class Manifest:
                 "names the manifest of each earlier version, and is empty for version 1 only",
             ),
             (
-                0 <= self.radius_bits <= (limits.MAX_RADIUS_BITS if is_pdq else 0),
+                0 <= self.radius_bits <= (limits.MAX_RADIUS_BITS if is_perceptual else 0),
                 "radius_bits",
-                f"is 0 to {limits.MAX_RADIUS_BITS} for pdq, else 0",
+                f"is 0 to {limits.MAX_RADIUS_BITS} for pdq and vpdq, else 0",
             ),
-            (0 <= self.min_quality <= (100 if is_pdq else 0), "min_quality", "is 0 to 100 for pdq"),
             (
-                self.profile in PROFILES if is_pdq else self.profile == "plain",
+                0 <= self.min_quality <= (100 if is_perceptual else 0),
+                "min_quality",
+                "is 0 to 100 for pdq and vpdq, else 0",
+            ),
+            (
+                is_video <= self.min_share_percent <= 100 * is_video,
+                "min_share_percent",
+                "is 1 to 100 for vpdq, else 0",
+            ),
+            (
+                self.profile in PROFILES if is_perceptual else self.profile == "plain",
                 "profile",
-                f"is one of {', '.join(PROFILES)} for pdq, else plain",
+                f"is one of {', '.join(PROFILES)} for pdq and vpdq, else plain",
+            ),
+            (
+                self.profile != "refine" or not is_video,
+                "profile",
+                "is not for vpdq: near matches of frames add up to nothing",
             ),
             (
                 self.kind != "new" or 2 * self.radius_bits <= limits.MAX_RADIUS_BITS,
@@ -182,7 +211,7 @@ class Manifest:
             values["order_ids"] = tuple(values["order_ids"])
             values["lineage"] = tuple(values.get("lineage", ()))
             return cls(**values)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise IndicatorSetError(
                 f"{where} is not a manifest of format {FORMAT!r} ({error}): get the set again"
             ) from error

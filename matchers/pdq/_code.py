@@ -56,13 +56,40 @@ def coefficients_of(plane: F32, basis: F32, coefficients: F32) -> None:
 
 
 @_njit
+def lower_median(coefficients: F32) -> float:
+    """The 128th smallest of 256 coefficients, what the reference's Torben search finds.
+
+    Seen as an integer, a float32 sorts as it does itself, once the lower bits of negative ones
+    are turned. The median's bits are then settled one after the other, from the top: each takes
+    one count over all values, which is vectorised, and no sorting.
+
+    Args:
+        coefficients: float32 [16, 16], contiguous; no NaN.
+    """
+    values = coefficients.reshape(256)
+    keys = np.empty(256, np.int32)
+    bits = values.view(np.int32)
+    for k in range(256):
+        keys[k] = bits[k] ^ ((bits[k] >> 31) & np.int32(0x7FFFFFFF))
+    median = np.int32(-(2**31))
+    for bit in range(32):
+        tried = np.int32(0) if bit == 0 else median | np.int32(1 << (31 - bit))
+        below = np.int32(0)
+        for k in range(256):
+            below += np.int32(keys[k] < tried)
+        if below <= 127:
+            median = tried
+    found: float = values[np.argmax(keys == median)]
+    return found
+
+
+@_njit
 def pack(coefficients: F32, code: U8) -> None:
     """Coefficients -> code (uint8 [32], filled), first byte first in the hex form.
 
     Bit = coefficient > lower median; the first byte holds row 15, columns 15 to 8.
-    The median is the 128th smallest value, what the reference's Torben search finds.
     """
-    median = np.sort(coefficients.reshape(256))[127]
+    median = lower_median(coefficients)
     for i in range(16):
         for half in range(2):
             byte = 0
@@ -80,7 +107,7 @@ def crowding(coefficients: F32, reach: float) -> int:
     that may turn.
     """
     values = coefficients.reshape(256)
-    median = np.sort(values)[127]
+    median = lower_median(coefficients)
     near = -1
     for value in values:
         if abs(value - median) <= reach:

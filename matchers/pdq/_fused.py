@@ -151,13 +151,37 @@ def plane_of(
     """
     first_rows, row_weights = weights_of(height, scale, turn[0])
     first_columns, column_weights = weights_of(width, scale, turn[1])
+    weighted(pixels, first_rows, row_weights, first_columns, column_weights, turn[2], plane)
+
+
+@_njit
+def weighted(
+    pixels: U8,
+    first_rows: I64,
+    row_weights: F32,
+    first_columns: I64,
+    column_weights: F32,
+    exchanged: bool,
+    plane: F32,
+) -> None:
+    """`plane_of` with the weights of both sides at hand: the frames of a video share them.
+
+    Args:
+        pixels: uint8 [rows, columns]; its rows may lie apart, as a decoder's do.
+        first_rows: int64 [64], from `weights_of`.
+        row_weights: float32 [64, n], from `weights_of`.
+        first_columns: as `first_rows`, along a row.
+        column_weights: as `row_weights`, along a row.
+        exchanged: whether rows and columns are exchanged.
+        plane: float32 [64, 64], filled.
+    """
     row = np.empty(pixels.shape[1], np.float32)
     out = np.empty(64, np.float32)
     for o in range(64):
         _down_columns(pixels, first_rows[o], row_weights[o], row)
         _along_row(row, first_columns, column_weights, out)
         for p in range(64):
-            if turn[2]:
+            if exchanged:
                 plane[p, o] = out[p]
             else:
                 plane[o, p] = out[p]

@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from matchers import images, limits
 from matchers.errors import DecodeError
-from matchers.grey import grey_as_stored
+from matchers.grey import StoredGrey, grey_as_stored
 from matchers.pdq import _code, _exact, _fused
 from matchers.threads import each
 
 Codes = npt.NDArray[np.uint8]
+Coefficients = npt.NDArray[np.float32]
 
 Mode = Literal["exact", "fast"]
 """How closely codes follow the reference: bit for bit, or nearly and sooner."""
@@ -58,7 +59,8 @@ def _dct_basis() -> npt.NDArray[np.float32]:
     )
 
 
-_BASIS: Final = _dct_basis()
+DCT_BASIS: Final = _dct_basis()
+"""Frequencies 1 to 16 of PDQ's transform, float32 [16, 64]."""
 
 
 @dataclass(frozen=True)
@@ -145,24 +147,13 @@ def hash_blob(blob: bytes, *, mode: Mode = "exact") -> tuple[Codes, int]:
 
 
 def _hash_fast(blob: bytes) -> tuple[Codes, int] | None:
-    """Code and quality from the grey picture; None where only the exact way will do.
-
-    That is where the file is no plain JPEG, or where the code hangs on little: many coefficients
-    next to the median, or few gradients.
-    """
+    """Code and quality from the grey picture; None where only the exact way will do."""
     with grey_as_stored(blob) as grey:
-        if grey is None or min(grey.height, grey.width) <= limits.PDQ_PLANE_SIDE:
-            return None
-        plane = np.empty((64, 64), np.float32)
-        _fused.plane_of(grey.pixels, grey.height, grey.width, grey.scale, grey.turn, plane)
-    quality: int = _code.quality_of(plane)
-    coefficients = _coefficients(plane)
-    crowding = _code.crowding(coefficients, limits.PDQ_FAST_REACH)
-    if quality < limits.PDQ_FAST_MIN_QUALITY or crowding > limits.PDQ_FAST_MAX_CROWDING:
+        found = None if grey is None else coefficients_of_grey(grey)
+    if found is None:
         return None
-    code = np.zeros(limits.PDQ_BYTES, np.uint8)
-    _code.pack(coefficients, code)
-    return code, quality
+    coefficients, quality = found
+    return packed(coefficients), quality
 
 
 def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
@@ -177,11 +168,8 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     Raises:
         ValueError: for another shape or dtype.
     """
-    plane, quality = _plane(pixels, always_filter=False)
-    code = np.zeros(limits.PDQ_BYTES, np.uint8)
-    if plane is not None:
-        _code.pack(_coefficients(plane), code)
-    return code, quality
+    coefficients, quality = coefficients_of_pixels(pixels)
+    return packed(coefficients), quality
 
 
 def dihedral(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
@@ -196,17 +184,29 @@ def dihedral(pixels: npt.NDArray[np.uint8]) -> tuple[Codes, int]:
     Returns:
         Codes (uint8 [8, 32]) and the quality, which all views share.
     """
-    plane, quality = _plane(pixels, always_filter=True)
+    coefficients, quality = coefficients_of_pixels(pixels, always_filter=True)
     codes = np.zeros((len(DIHEDRAL_VIEWS), limits.PDQ_BYTES), np.uint8)
-    if plane is not None:
-        _code.pack_views(_coefficients(plane), codes)
+    if coefficients is not None:
+        _code.pack_views(coefficients, codes)
     return codes, quality
 
 
-def _plane(
-    pixels: npt.NDArray[np.uint8], *, always_filter: bool
-) -> tuple[npt.NDArray[np.float32] | None, int]:
-    """The 64 x 64 plane and its quality; None and 0 for an image too small to hash."""
+def coefficients_of_pixels(
+    pixels: npt.NDArray[np.uint8], *, always_filter: bool = False
+) -> tuple[Coefficients | None, int]:
+    """What the code of a picture is packed from, as the reference core computes it.
+
+    Args:
+        pixels: as for `hash_pixels`.
+        always_filter: whether a 64 x 64 picture is blurred too, as the reference's dihedral
+            function does it and its hash does not.
+
+    Returns:
+        Coefficients (float32 [16, 16]) and quality; None and 0 for a picture too small to hash.
+
+    Raises:
+        ValueError: for another shape or dtype.
+    """
     is_gray = pixels.ndim == 2
     if pixels.dtype != np.uint8 or not (is_gray or (pixels.ndim == 3 and pixels.shape[2] == 3)):
         raise ValueError(
@@ -219,12 +219,37 @@ def _plane(
     plane = np.empty((64, 64), np.float32)
     rows = np.ascontiguousarray(pixels).reshape(height, -1)
     _exact.plane_of(rows, width, always_filter, plane)
+    return coefficients_of_plane(plane), int(_code.quality_of(plane))
+
+
+def coefficients_of_grey(grey: StoredGrey) -> tuple[Coefficients, int] | None:
+    """Nearly the same of a JPEG's grey picture, sooner; None where only the exact way will do.
+
+    That is where the picture is small, or where the code hangs on little: many coefficients next
+    to the median, or few gradients.
+    """
+    if min(grey.height, grey.width) <= limits.PDQ_PLANE_SIDE:
+        return None
+    plane = np.empty((64, 64), np.float32)
+    _fused.plane_of(grey.pixels, grey.height, grey.width, grey.scale, grey.turn, plane)
     quality: int = _code.quality_of(plane)
-    return plane, quality
+    coefficients = coefficients_of_plane(plane)
+    crowding = _code.crowding(coefficients, limits.PDQ_FAST_REACH)
+    if quality < limits.PDQ_FAST_MIN_QUALITY or crowding > limits.PDQ_FAST_MAX_CROWDING:
+        return None
+    return coefficients, quality
 
 
-def _coefficients(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def coefficients_of_plane(plane: npt.NDArray[np.float32]) -> Coefficients:
     """DCT of a 64 x 64 plane: float32 [16, 16]."""
     coefficients = np.empty((16, 16), np.float32)
-    _code.coefficients_of(plane, _BASIS, coefficients)
+    _code.coefficients_of(plane, DCT_BASIS, coefficients)
     return coefficients
+
+
+def packed(coefficients: Coefficients | None) -> Codes:
+    """The code of coefficients (uint8 [32]); zero for a picture too small to hash."""
+    code = np.zeros(limits.PDQ_BYTES, np.uint8)
+    if coefficients is not None:
+        _code.pack(coefficients, code)
+    return code

@@ -22,6 +22,7 @@ from pipeline.cli import (
     reports,
     reviewing,
     scanning,
+    status,
     vault,
     verdicts,
 )
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command()(scanning.scan)
 app.command("report")(scanning.report_command)
+app.command()(status.status)
 app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")

@@ -31,6 +31,7 @@ class SetAlgorithm(StrEnum):
     """What a set's values are."""
 
     pdq = "pdq"
+    vpdq = "vpdq"
     md5 = "md5"
     sha1 = "sha1"
     sha256 = "sha256"
@@ -51,8 +52,9 @@ def indicators_build(
     source: Annotated[
         Path,
         typer.Argument(
-            help="A folder of pictures (pdq), or a list: text with one value a line, or CSV with "
-            "a header (value, or the algorithm's name; and optionally indicator_id)."
+            help="A folder of pictures (pdq), a folder of videos or vPDQ lists, one file an "
+            "indicator (vpdq), or a list: text with one value a line, or CSV with a header (value, "
+            "or the algorithm's name; and optionally indicator_id)."
         ),
     ],
     folder: Annotated[Path, typer.Argument(help="The set's new folder.")],
@@ -87,16 +89,26 @@ def indicators_build(
     radius_bits: Annotated[
         int,
         typer.Option(
-            min=0, max=limits.MAX_RADIUS_BITS, help="Hamming radius of a pdq set, inclusive."
+            min=0,
+            max=limits.MAX_RADIUS_BITS,
+            help="Hamming radius of a pdq or vpdq set, inclusive.",
         ),
     ] = limits.PDQ_RADIUS_BITS,
     min_quality: Annotated[
         int, typer.Option(min=0, max=100, help="Lowest PDQ quality that is looked up.")
     ] = limits.PDQ_MIN_QUALITY,
+    min_share_percent: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=100,
+            help="Least share of an indicator's frames that an upload must show (vpdq).",
+        ),
+    ] = limits.VPDQ_MIN_SHARE_PERCENT,
     profile: Annotated[
         ViewProfile,
         typer.Option(
-            help="Which views of a picture are looked up (pdq only; docs/views.md). standard: "
+            help="Which views of a picture are looked up (pdq and vpdq; docs/views.md). standard: "
             "turned, mirrored, borders cut. thorough: crops, slight rotations and captions too. "
             "refine: near matches as well. plain: the picture as it is."
         ),
@@ -118,10 +130,12 @@ def indicators_build(
     from matchers.indicators import Manifest
     from matchers.indicators import build as building
     from matchers.indicators import manifest as on_disk
+    from matchers.indicators.videos import from_videos
     from pipeline import keys
 
     chosen = algorithm or _algorithm(source, kind)
-    is_pdq, is_url = chosen is SetAlgorithm.pdq, chosen is SetAlgorithm.url
+    is_perceptual, is_url = chosen.value in on_disk.PERCEPTUAL, chosen is SetAlgorithm.url
+    is_video = chosen is SetAlgorithm.vpdq
     key = keys.signing_key(signing_key)
     if (previous is None) != (version == 1):
         raise typer.BadParameter(
@@ -142,9 +156,10 @@ def indicators_build(
         kind=kind.value,
         version=version,
         algorithm=chosen.value,
-        radius_bits=radius_bits if is_pdq else 0,
-        min_quality=min_quality if is_pdq else 0,
-        profile=profile.value if is_pdq else "plain",
+        radius_bits=radius_bits if is_perceptual else 0,
+        min_quality=min_quality if is_perceptual else 0,
+        profile=profile.value if is_perceptual else "plain",
+        min_share_percent=min_share_percent if is_video else 0,
         effective=(effective or dt.datetime.now(dt.UTC)).date(),
         not_after=not_after.date(),
         order_ids=tuple(order_reference),
@@ -153,14 +168,15 @@ def indicators_build(
         url_key=base64.b64encode(url_key).decode(),
         lineage=before.manifest.next_lineage if before else (),
     )
-    if source.is_dir():
-        if not is_pdq:
-            raise typer.BadParameter(f"a folder of pictures gives pdq, not {chosen}: give a list")
+    if source.is_dir() and not is_perceptual:
+        raise typer.BadParameter(f"a folder gives pdq or vpdq, not {chosen}: give a list")
+    if source.is_dir() or is_video:
+        hashed = from_videos if is_video else building.from_images
         with Progress(
             TextColumn("hashing"), BarColumn(), MofNCompleteColumn(), console=err, transient=True
         ) as bar:
             task = bar.add_task("hashing", total=None)
-            data, left = building.from_images(
+            data, left = hashed(
                 source,
                 min_quality,
                 lambda done, total: bar.update(task, completed=done, total=total),
@@ -173,7 +189,7 @@ def indicators_build(
     written = on_disk.write(folder, manifest, data, key)
     out.print(
         f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "
-        f"{written.algorithm} indicators, kind {written.kind}, signed"
+        f"{written.algorithm} {'frames' if is_video else 'indicators'}, kind {written.kind}, signed"
     )
 
 
@@ -202,17 +218,21 @@ def indicators_verify(
 ) -> None:
     """Check a set's signature, digest and period, as a scan would."""
     from matchers import indicators
+    from matchers.indicators.manifest import PERCEPTUAL
     from pipeline import keys as key_folders
 
     trusted = key_folders.trusted_centre_keys(keys)
     m = indicators.load(folder, trusted, today=dt.datetime.now(dt.UTC).date()).manifest
+    is_perceptual = m.algorithm in PERCEPTUAL
+    share = f"{m.min_share_percent} % of an indicator's frames"
     table = Table(box=None, show_header=False)
     for name, value in (
         ("set", f"{m.set_id} version {m.version}"),
         ("kind", m.kind),
-        ("indicators", f"{m.rows:,} {m.algorithm}"),
-        ("views", m.profile if m.algorithm == "pdq" else "none"),
-        ("radius", f"{m.radius_bits} bits" if m.algorithm == "pdq" else "exact"),
+        ("frames" if m.algorithm == "vpdq" else "indicators", f"{m.rows:,} {m.algorithm}"),
+        ("views", m.profile if is_perceptual else "none"),
+        ("radius", f"{m.radius_bits} bits" if is_perceptual else "exact"),
+        ("least share", share if m.algorithm == "vpdq" else "none"),
         ("in force", f"{m.effective} to {m.not_after}"),
         ("orders", ", ".join(m.order_ids)),
         ("provenance", m.provenance),

@@ -18,8 +18,10 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from pipeline.cli import ingest_scan
 from pipeline.cli.common import (
     GROUP,
+    LogFolder,
     OrderFile,
     check_address,
     counted,
@@ -36,12 +38,8 @@ if TYPE_CHECKING:
 _PLAIN_LINE_SECONDS = 5.0
 _REFUSED_STATUS = 4
 
-app = typer.Typer(help="Uploads as they arrive: take them, send them.", **GROUP)
-
-LogFolder = Annotated[
-    Path,
-    typer.Option("--log", envvar="SLUIS_UPLOAD_LOG", help="Folder of the upload log alone."),
-]
+app = typer.Typer(help="Uploads as they arrive: take them, send them, scan them.", **GROUP)
+app.command("scan")(ingest_scan.ingest_scan)
 
 
 @app.command("serve")

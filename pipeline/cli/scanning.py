@@ -151,6 +151,14 @@ def scan(
             "flat one. auto: whichever is faster, which is mih (docs/index.md)."
         ),
     ] = IndexBackend.auto,
+    require_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--require-sandbox",
+            help="Refuse to scan where the kernel cannot be told which calls a decoder may make "
+            "(docs/sandbox.md); without it the scan says so and goes on within its other limits.",
+        ),
+    ] = False,
     chunk_rows: Annotated[int, typer.Option(min=1, help="Items in one run of the engine.")] = 8192,
     batch_rows: Annotated[
         Optional[int],
@@ -197,6 +205,7 @@ def scan(
         threads=threads,
         pdq_mode=pdq_mode.value,
         index_backend=index_backend.value,
+        require_filter=require_sandbox,
         suppress=tuple(suppress or ()),
     )
     was_complete = (run_dir / "report.json").exists()

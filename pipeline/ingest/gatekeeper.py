@@ -6,6 +6,7 @@ order or a set can no longer be read, nothing may be judged, and so nothing is t
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import logging
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from matchers.media import Medium
 from pipeline import keys, order
 from pipeline.errors import SluisError
 from pipeline.gate import gate
+from pipeline.ingest.current import resolve
 from pipeline.order import Order
 
 LOOK_SECONDS: Final = 1.0
@@ -67,7 +69,7 @@ class Gatekeeper:
 
         Args:
             order_file: the detection order.
-            sets: folders of signed indicator sets, or links to them that are switched over.
+            sets: places of signed indicator sets, see `current`.
             trusted_keys: folder with centre/*.pub.
             clock: tells the time.
 
@@ -118,14 +120,16 @@ class Gatekeeper:
     def _read(self) -> _Rules:
         valid = order.load(self._order_file)
         trusted = keys.trusted_centre_keys(self._trusted_keys)
-        found = tuple(manifests.read(folder, trusted) for folder in self._sets)
+        found = tuple(manifests.read(resolve(place), trusted) for place in self._sets)
         for one in found:
             order.check_covers(valid, one)
         return _Rules(valid, found)
 
     def _looked(self) -> tuple[_Stamp, ...]:
         files = [self._order_file]
-        files += [folder / name for folder in self._sets for name in manifests.SIGNED_FILES]
+        for place in self._sets:
+            with contextlib.suppress(MatcherError):  # said when it is read
+                files += [resolve(place) / name for name in manifests.SIGNED_FILES]
         return tuple(_stamp(path) for path in files)
 
 

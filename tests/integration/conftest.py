@@ -13,7 +13,8 @@ import pytest
 from support import world as worlds
 
 from matchers.indicators.manifest import schema
-from pipeline import cli
+from pipeline import cli, scan
+from pipeline.sandbox import Sandbox
 
 LISTED = ("cat", "coffee", "pagoda")
 
@@ -55,6 +56,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
         "today", "known", data, set_id="known", effective=today - days, not_after=today + days
     )
     return made
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoders() -> Iterator[Sandbox]:
+    """One sandbox for the scans of all tests: starting decoders takes longer than a small scan."""
+    shared = Sandbox(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan, "Sandbox", lambda *_, **__: shared)
+        patch.setattr(shared, "close", lambda: None)
+        yield shared
+    shared.close()
 
 
 @pytest.fixture

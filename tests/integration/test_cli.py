@@ -15,6 +15,8 @@ import pytest
 import yaml
 from support import rulings
 from support import world as worlds
+from support.pictures import smooth
+from support.videos import clip, encode
 
 from matchers import indicators, urls
 from pipeline import cli, keys, order, verdict_file, verdicts
@@ -478,6 +480,28 @@ def test_what_the_values_of_a_list_are_is_never_guessed(sluis, deployed):
     assert "1 sha256 indicators" in sluis("indicators", "build", "list.csv", "sets/2", *build).out
     refused = sluis("indicators", "build", "list.csv", "sets/3", *build, "--algorithm", "pdq")
     assert (refused.status, "values are sha256, not pdq" in refused.err) == (1, True)
+
+
+def test_a_set_of_videos_is_built_from_a_folder(sluis, deployed):
+    """A file is an indicator, whether a video or a published list; what is left out is named."""
+    folder = Path("clips")
+    folder.mkdir()
+    scenes = [smooth(96, 128, seed) for seed in range(3)]
+    (folder / "clip.mp4").write_bytes(encode(clip(*((scene, 4) for scene in scenes))))
+    (folder / "listed.txt").write_text(f"0,100,{'0f' * 32},0.000\n1,20,{'f0' * 32},0.033\n")
+    (folder / "broken.mp4").write_bytes(b"nothing")
+    done = sluis("indicators", "build", "clips", "sets/clips", "--algorithm", "vpdq", "--set-id",
+                 "clips", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
+                 "--provenance", "x", "--min-share-percent", "70")  # fmt: skip
+    assert (done.status, "left out: broken.mp4: corrupt" in done.err) == (0, True)
+    assert "4 vpdq frames" in done.out
+    shown = sluis("indicators", "verify", "sets/clips")
+    assert shown.status == 0
+    assert "70 % of an indicator's frames" in shown.out
+    refused = sluis("indicators", "build", "clips", "sets/no", "--algorithm", "md5", "--set-id",
+                    "no", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
+                    "--provenance", "x")  # fmt: skip
+    assert (refused.status, "a folder gives pdq or vpdq" in refused.err) == (2, True)
 
 
 def test_the_address_of_another_service_is_told_from_a_refusal(sluis, deployed, tmp_path):

@@ -16,15 +16,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
 from support import world as worlds
 
-from matchers import pdq
 from matchers.errors import RollbackRefused, SetAltered
+from matchers.examine import Part, Wanted
 from matchers.indicators import build
 from pipeline import keys, read, run, scan, vouchers
 from pipeline.emit import Emitter
@@ -742,18 +741,18 @@ def test_the_environment_is_left_as_it_was():
 
 
 def test_the_pdq_mode_reaches_the_hashing_and_stands_in_the_report(
-    world, verification, tmp_path, monkeypatch
+    world, verification, decoders, tmp_path, monkeypatch
 ):
     """A fast scan hashes fast, says so, counts the same, and is not finished as an exact one."""
     source = uploads(tmp_path / "u")
     asked = []
-    hash_blob = pdq.hash_blob
+    examine = decoders.examine
 
-    def noted(blob: bytes, *, mode: str) -> tuple[np.ndarray, int]:
-        asked.append(mode)
-        return hash_blob(blob, mode=mode)
+    def noted(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
+        asked.append(wanted.pdq_mode)
+        return examine(blob, wanted)
 
-    monkeypatch.setattr(pdq, "hash_blob", noted)
+    monkeypatch.setattr(decoders, "examine", noted)
     fast = world.config(verification, pdq_mode="fast")
     report = world.scan(source, fast, tmp_path / "run")
     assert counts(report) == EXPECTED

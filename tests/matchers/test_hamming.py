@@ -249,6 +249,8 @@ def test_the_backend_is_chosen_by_name(backend):
     assert not index.holds(held[:-1])
     assert not index.holds(held ^ 1)
     np.testing.assert_array_equal(index.codes(), held)
+    rows = np.array([299, 0, 7, 8, 7])
+    np.testing.assert_array_equal(index.codes(rows), held[rows])
 
 
 def test_an_unknown_backend_is_refused_with_the_known_ones():

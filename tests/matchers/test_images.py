@@ -1,4 +1,4 @@
-"""One picture in every format and pixel mode, hostile bytes, and headers that lie."""
+"""The ways a picture is shown, hostile bytes, headers that lie, and memory that is shared."""
 
 from __future__ import annotations
 
@@ -8,21 +8,36 @@ import threading
 import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import numpy as np
+import pillow_heif
 import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import Image
+from pillow_heif.misc import set_orientation
 from support.forks import holds_in_a_forked_child
-from support.pictures import bits_apart, on_white, png, reference, smooth, store, tiff
-from support.places import PHOTOS, SHARED_DATA
+from support.pictures import bits_apart, png, smooth, store, tiff
+from support.places import SHARED_DATA
 from support.settings import SEEDED
 
 from matchers import images, limits, pdq
 from matchers.errors import DecodeError
+from matchers.pictures import pictures
+from matchers.room import Budget, Spare
+from tests.conformance.ways import EXIF_SIDES, LOSSY, WAYS, as_stored, exif
+from tests.conformance.writers import (
+    animated,
+    bitmap,
+    cmyk,
+    heic,
+    icon,
+    icon_bitmap,
+    palette,
+    turned_heic,
+    with_alpha,
+)
 
 DOCUMENTED_REASONS = frozenset(
     {
@@ -32,6 +47,7 @@ DOCUMENTED_REASONS = frozenset(
         "too_many_pixels",
         "too_many_scans",
         "too_much_metadata",
+        "unsupported_coding",
         "truncated",
         "corrupt",
         "out_of_memory",
@@ -48,215 +64,9 @@ def reason_of(blob: bytes) -> str:
     return refused.value.reason
 
 
-# --- one picture, every format and mode -------------------------------------------------------
+# --- one picture, every format and mode: tests/conformance; here the reference's own set ----------
 
-
-def photo(name: str) -> np.ndarray:
-    """A demo photograph's pixels, at most 360 on its long side."""
-    with Image.open(PHOTOS / name) as image:
-        image.thumbnail((360, 360))
-        return np.asarray(image.convert("RGB"))
-
-
-ORIGINALS = {
-    "generated": smooth(240, 320),
-    "cat": photo("cat.jpg"),
-    "coffee": photo("coffee.jpg"),
-}
-CODES = {name: reference(pixels)[0] for name, pixels in ORIGINALS.items()}
-
-
-def grey(rgb: np.ndarray) -> np.ndarray:
-    """Luma as whole numbers, by Pillow."""
-    return np.asarray(Image.fromarray(rgb).convert("L"))
-
-
-def palette(rgb: np.ndarray) -> Image.Image:
-    """256 colours of the picture's own."""
-    return Image.fromarray(rgb).quantize(256)
-
-
-def with_alpha(rgb: np.ndarray, alpha: np.ndarray | int) -> np.ndarray:
-    """RGBA."""
-    plane = np.broadcast_to(np.uint8(alpha) if isinstance(alpha, int) else alpha, rgb.shape[:2])
-    return np.dstack([rgb, plane])
-
-
-def palette_with_transparency(rgb: np.ndarray) -> bytes:
-    """A palette PNG one of whose entries, not used by any pixel, is see-through."""
-    image = Image.fromarray(rgb).quantize(255)
-    return store(image, "PNG", transparency=255)
-
-
-def palette_png_by_hand(rgb: np.ndarray, bit_depth: int) -> bytes:
-    """A palette PNG with 2**bit_depth colours and packed pixels."""
-    image = Image.fromarray(rgb).quantize(2**bit_depth)
-    colours = np.array(image.getpalette()[: 3 * 2**bit_depth], np.uint8).tobytes()
-    return png(np.asarray(image), bit_depth=bit_depth, colour_type=3, chunks=((b"PLTE", colours),))
-
-
-def animated(rgb: np.ndarray, file_format: str, **options: object) -> bytes:
-    """The picture as the first frame of three; the others are something else."""
-    frames = [Image.fromarray(255 - rgb), Image.fromarray(rgb[::-1])]
-    return store(rgb, file_format, save_all=True, append_images=frames, duration=40, **options)
-
-
-def lab_tiff(rgb: np.ndarray) -> bytes:
-    """CIE L*a*b* by Little CMS, as a TIFF."""
-    to_lab = ImageCms.buildTransform(
-        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
-    )
-    return store(ImageCms.applyTransform(Image.fromarray(rgb), to_lab), "TIFF")
-
-
-def cmyk(rgb: np.ndarray) -> Image.Image:
-    """Four inks, black taken out of the other three as a printer would."""
-    light = np.maximum(rgb.max(axis=2), 1)[..., None].astype(np.float64)
-    inks = np.rint(255 * (1 - rgb / light))
-    return Image.merge(
-        "CMYK", [Image.fromarray(p.astype(np.uint8)) for p in np.dstack([inks, 255 - light]).T]
-    ).transpose(Image.Transpose.TRANSPOSE)
-
-
-def grey_16(rgb: np.ndarray) -> np.ndarray:
-    """Grey of 16 bits that uses the low byte too."""
-    return (grey(rgb).astype(np.uint16) << 8) | 0x5A
-
-
-def white_is_zero_16(rgb: np.ndarray) -> bytes:
-    """A 16-bit grey TIFF whose samples count darkness: PhotometricInterpretation 0."""
-    samples = 65_535 - grey_16(rgb)
-    height, width = samples.shape
-    entries = {
-        256: (4, width),
-        257: (4, height),
-        258: (3, 16),
-        259: (3, 1),
-        262: (3, 0),
-        273: (4, 8),
-        277: (3, 1),
-        278: (4, height),
-        279: (4, samples.nbytes),
-    }
-    return tiff(entries, samples.astype("<u2").tobytes())
-
-
-class Stored(NamedTuple):
-    """One way to store a picture.
-
-    Attributes:
-        encode: RGB pixels -> file.
-        bits: the most bits the code may be away from the RGB original's.
-        channels: 3 for RGB, 1 where the file itself is grey.
-    """
-
-    encode: Callable[[np.ndarray], bytes]
-    bits: int
-    channels: int = 3
-
-
-# Bounds: 0 where every pixel survives; 2 where samples are rounded (grey, inks); 10, the reference's
-# own tolerance, for lossy coding; 12 for 256 colours; for 16 and 2 colours just within radius 31.
-LOSSLESS, ROUNDED, LOSSY, PALETTE, FEW_COLOURS = 0, 2, 10, 12, 30
-STORED = {
-    "jpeg baseline": Stored(lambda p: store(p, "JPEG", quality=90), LOSSY),
-    "jpeg low quality": Stored(lambda p: store(p, "JPEG", quality=50), LOSSY),
-    "jpeg progressive": Stored(lambda p: store(p, "JPEG", quality=90, progressive=True), LOSSY),
-    "jpeg 4:4:4": Stored(lambda p: store(p, "JPEG", quality=95, subsampling=0), LOSSY),
-    "jpeg stored as rgb": Stored(lambda p: store(p, "JPEG", quality=95, keep_rgb=True), LOSSY),
-    "jpeg grey": Stored(lambda p: store(grey(p), "JPEG", quality=95), LOSSY, 1),
-    "jpeg cmyk": Stored(lambda p: store(cmyk(p), "JPEG", quality=95), LOSSY),
-    "jpeg of several pictures (mpo)": Stored(
-        lambda p: store(
-            p, "MPO", quality=90, save_all=True, append_images=[Image.fromarray(255 - p)]
-        ),
-        LOSSY,
-    ),
-    "png rgb": Stored(lambda p: store(p, "PNG"), LOSSLESS),
-    "png rgb with an unused transparent colour": Stored(
-        lambda p: png(p, bit_depth=8, colour_type=2, chunks=((b"tRNS", unused_colour(p)),)),
-        LOSSLESS,
-    ),
-    "png 16-bit rgb": Stored(
-        lambda p: png((p.astype(np.uint16) << 8) | 0x5A, bit_depth=16, colour_type=2), LOSSLESS
-    ),
-    "png 16-bit rgba": Stored(
-        lambda p: png(with_alpha(p, 255).astype(np.uint16) * 257, bit_depth=16, colour_type=6),
-        LOSSLESS,
-    ),
-    "png opaque rgba": Stored(lambda p: store(with_alpha(p, 255), "PNG"), LOSSLESS),
-    "png grey": Stored(lambda p: store(grey(p), "PNG"), ROUNDED, 1),
-    "png grey and opaque alpha": Stored(
-        lambda p: store(np.dstack([grey(p), np.full_like(grey(p), 255)]), "PNG"), ROUNDED
-    ),
-    "png 16-bit grey": Stored(lambda p: store(grey_16(p), "PNG"), ROUNDED, 1),
-    "png 16-bit grey and opaque alpha": Stored(
-        lambda p: png(
-            np.dstack([grey_16(p), np.full_like(grey_16(p), 65_535)]), bit_depth=16, colour_type=4
-        ),
-        ROUNDED,
-    ),
-    "png palette": Stored(lambda p: store(palette(p), "PNG"), PALETTE),
-    "png palette of 16": Stored(lambda p: palette_png_by_hand(p, 4), FEW_COLOURS),
-    "png palette with transparency": Stored(palette_with_transparency, PALETTE),
-    "png 1-bit dithered": Stored(
-        lambda p: store(Image.fromarray(p).convert("1"), "PNG"), FEW_COLOURS
-    ),
-    "gif": Stored(lambda p: store(palette(p), "GIF"), PALETTE),
-    "gif grey": Stored(lambda p: store(grey(p), "GIF"), ROUNDED),
-    "gif animated": Stored(lambda p: animated(p, "GIF"), PALETTE),
-    "webp lossy": Stored(lambda p: store(p, "WEBP", quality=85), LOSSY),
-    "webp lossless": Stored(lambda p: store(p, "WEBP", lossless=True), LOSSLESS),
-    "webp opaque alpha": Stored(
-        lambda p: store(with_alpha(p, 255), "WEBP", lossless=True, exact=True), LOSSLESS
-    ),
-    "webp animated": Stored(lambda p: animated(p, "WEBP", lossless=True), LOSSLESS),
-    "tiff rgb": Stored(lambda p: store(p, "TIFF"), LOSSLESS),
-    "tiff rgb lzw": Stored(lambda p: store(p, "TIFF", compression="tiff_lzw"), LOSSLESS),
-    "tiff rgb deflate": Stored(
-        lambda p: store(p, "TIFF", compression="tiff_adobe_deflate"), LOSSLESS
-    ),
-    "tiff jpeg": Stored(lambda p: store(p, "TIFF", compression="jpeg", quality=90), LOSSY),
-    "tiff big": Stored(lambda p: store(p, "TIFF", big_tiff=True), LOSSLESS),
-    "tiff cmyk": Stored(lambda p: store(cmyk(p), "TIFF"), ROUNDED),
-    "tiff lab": Stored(lab_tiff, LOSSY),
-    "tiff 16-bit grey": Stored(lambda p: store(grey_16(p), "TIFF"), ROUNDED, 1),
-    "tiff 16-bit grey, white is zero": Stored(white_is_zero_16, ROUNDED, 1),
-    "tiff 32-bit grey": Stored(lambda p: store(grey_16(p).astype(np.int32), "TIFF"), ROUNDED, 1),
-    "tiff float 0 to 1": Stored(
-        lambda p: store(grey(p).astype(np.float32) / 255, "TIFF"), ROUNDED, 1
-    ),
-    "tiff float 0 to 255": Stored(lambda p: store(grey(p).astype(np.float32), "TIFF"), ROUNDED, 1),
-    "tiff palette": Stored(lambda p: store(palette(p), "TIFF"), PALETTE),
-    "tiff opaque rgba": Stored(lambda p: store(with_alpha(p, 255), "TIFF"), LOSSLESS),
-    "bmp rgb": Stored(lambda p: store(p, "BMP"), LOSSLESS),
-    "bmp palette": Stored(lambda p: store(palette(p), "BMP"), PALETTE),
-    "bmp grey": Stored(lambda p: store(grey(p), "BMP"), ROUNDED, 1),
-    "avif": Stored(lambda p: store(p, "AVIF", quality=80, speed=10), LOSSY),
-    "avif opaque alpha": Stored(
-        lambda p: store(with_alpha(p, 255), "AVIF", quality=80, speed=10), LOSSY
-    ),
-}
-
-
-def unused_colour(rgb: np.ndarray) -> bytes:
-    """A tRNS colour that no pixel has, so that nothing is see-through."""
-    packed = (rgb.astype(np.int64) @ [65_536, 256, 1]).ravel()
-    free = int(np.setdiff1d(np.arange(packed.size + 1), packed)[0])
-    return struct.pack(">HHH", free >> 16, free >> 8 & 255, free & 255)
-
-
-@pytest.mark.parametrize("original", ORIGINALS)
-@pytest.mark.parametrize("stored", STORED)
-def test_every_way_to_store_a_picture_keeps_its_code(stored, original):
-    """In any format and mode the file decodes to 8-bit pixels within the bound stated for it."""
-    encode, bits, channels = STORED[stored]
-    rgb = ORIGINALS[original]
-    pixels = images.decode(encode(rgb))
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == (rgb.shape if channels == 3 else rgb.shape[:2])
-    code, _ = pdq.hash_pixels(pixels)
-    assert bits_apart(code, CODES[original]) <= bits
+RGB = smooth(240, 320)
 
 
 def test_the_references_own_mode_pictures_all_come_close_to_the_original():
@@ -275,126 +85,71 @@ def test_the_references_own_mode_pictures_all_come_close_to_the_original():
 # --- transparency, frames, orientation --------------------------------------------------------
 
 
-def soft_alpha(rgb: np.ndarray) -> np.ndarray:
-    """From see-through on the left to opaque on the right."""
-    height, width = rgb.shape[:2]
-    return np.tile(np.linspace(0, 255, width).astype(np.uint8), (height, 1))
+TRANSPARENT = tuple(
+    name
+    for name, way in WAYS.items()
+    if way.bits < LOSSY and "on_black" in next(iter(way.write(smooth(8, 8)))).shows
+)
 
 
-def half_transparent_palette(rgb: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """A palette PNG whose entries have alpha of their own, and what it shows."""
-    image = Image.fromarray(rgb).quantize(64)
-    indices = np.asarray(image)
-    colours = np.array(image.getpalette()[: 3 * 64], np.uint8).reshape(64, 3)
-    alphas = np.linspace(0, 255, 64).astype(np.uint8)
-    blob = png(
-        indices,
-        bit_depth=8,
-        colour_type=3,
-        chunks=((b"PLTE", colours.tobytes()), (b"tRNS", alphas.tobytes())),
-    )
-    return blob, on_white(colours[indices], alphas[indices])
-
-
-def transparent_gif(rgb: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """A GIF whose most frequent palette entry is see-through, and what it shows."""
-    image = Image.fromarray(rgb).quantize(64)
-    indices = np.asarray(image)
-    colours = np.array(image.getpalette()[: 3 * 64], np.uint8).reshape(64, 3)
-    gone = int(np.bincount(indices.ravel()).argmax())
-    shown = colours[indices]
-    shown[indices == gone] = 255
-    return store(image, "GIF", transparency=gone), shown
-
-
-def transparent_colour_png(rgb: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """An RGB PNG whose colour of the top left pixel is see-through, and what it shows."""
-    colour = rgb[0, 0]
-    shown = np.where((rgb == colour).all(axis=2)[..., None], 255, rgb).astype(np.uint8)
-    chunk = struct.pack(">HHH", *colour.tolist())
-    return png(rgb, bit_depth=8, colour_type=2, chunks=((b"tRNS", chunk),)), shown
-
-
-def layered(file_format: str, **options: object) -> Callable:
-    """RGB pixels -> (file with a soft alpha plane, what it shows)."""
-
-    def encode(rgb: np.ndarray) -> tuple[bytes, np.ndarray]:
-        alpha = soft_alpha(rgb)
-        blob = store(with_alpha(rgb, alpha), file_format, **options)
-        return blob, on_white(rgb, alpha)
-
-    return encode
-
-
-def layered_grey(rgb: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """A grey PNG with a soft alpha plane, and what it shows."""
-    plane, alpha = grey(rgb), soft_alpha(rgb)
-    shown = on_white(np.repeat(plane[..., None], 3, axis=2), alpha)
-    return store(np.dstack([plane, alpha]), "PNG"), shown
-
-
-TRANSPARENT = {
-    "png rgba": layered("PNG"),
-    "png grey and alpha": layered_grey,
-    "png palette with alphas": half_transparent_palette,
-    "png rgb with a transparent colour": transparent_colour_png,
-    "gif with a transparent colour": transparent_gif,
-    "webp alpha": layered("WEBP", lossless=True, exact=True),
-    "tiff rgba": layered("TIFF"),
-}
-
-
-@pytest.mark.parametrize("stored", TRANSPARENT)
-def test_transparency_is_laid_on_white(stored):
-    """A viewer shows see-through parts on white: decoding gives those pixels, give or take one."""
-    blob, shown = TRANSPARENT[stored](ORIGINALS["generated"])
-    pixels = images.decode(blob)
-    assert pixels.shape == shown.shape
-    assert np.abs(pixels.astype(int) - shown).max() <= 1
+@pytest.mark.parametrize("way", TRANSPARENT)
+def test_transparency_is_laid_on_white_and_on_black(way):
+    """Pages of both colours show it: the pixels are those of either, give or take one."""
+    for stored in WAYS[way].write(RGB):
+        shown = {name: pixels.copy() for name, pixels in images.renderings(stored.blob)}
+        assert list(shown) == ["as_shown", "on_black"]
+        for name, pixels in shown.items():
+            plane = pixels[..., None] if pixels.ndim == 2 else pixels
+            assert np.abs(plane.astype(int) - stored.shows[name]).max() <= 1
 
 
 def test_a_wholly_transparent_picture_is_white():
     """Colours that nobody can see do not count."""
-    pixels = images.decode(store(with_alpha(smooth(20, 30), 0), "PNG"))
-    np.testing.assert_array_equal(pixels, np.full((20, 30, 3), 255, np.uint8))
+    blob = store(with_alpha(smooth(20, 30), 0), "PNG")
+    white, black = (pixels.copy() for _, pixels in images.renderings(blob))
+    np.testing.assert_array_equal(white, np.full((20, 30, 3), 255, np.uint8))
+    np.testing.assert_array_equal(black, np.zeros((20, 30, 3), np.uint8))
+
+
+def test_an_opaque_picture_in_a_transparent_format_is_shown_once():
+    """What is nowhere see-through looks the same on any page."""
+    blob = store(with_alpha(smooth(20, 30), 255), "PNG")
+    assert [name for name, _ in images.renderings(blob)] == ["as_shown"]
+
+
+def test_a_turned_and_transparent_picture_is_shown_in_three_ways():
+    """As shown and as stored on white, as shown on black; the pixels are right in each."""
+    rgb, alpha = smooth(40, 60), np.where(np.arange(60) < 20, 0, 255).astype(np.uint8)
+    rgba = with_alpha(rgb, np.tile(alpha, (40, 1)))
+    shown = {
+        name: pixels.copy() for name, pixels in images.renderings(store(rgba, "PNG", exif=exif(6)))
+    }
+    assert list(shown) == ["as_shown", "as_stored", "on_black"]
+    for name, level in (("as_stored", 255), ("as_shown", 255), ("on_black", 0)):
+        expected = np.where((alpha > 0)[None, :, None], rgb, level).astype(np.uint8)
+        upright = expected if name == "as_stored" else np.rot90(expected, -1)
+        np.testing.assert_array_equal(shown[name], upright)
+
+
+def test_the_first_rendering_is_what_decode_gives():
+    """Whoever wants one picture gets the one that a person sees, and pays for no other."""
+    blob = store(with_alpha(smooth(40, 60), 100), "PNG", exif=exif(8))
+    name, pixels = next(images.renderings(blob))
+    assert name == "as_shown"
+    np.testing.assert_array_equal(pixels, images.decode(blob))
+
+
+def test_a_still_has_its_pictures():
+    """What a scan looks at: every rendering, with no place in time."""
+    blob = store(with_alpha(smooth(40, 60), 100), "PNG", exif=exif(8))
+    seen = [(one.rendering, one.time_seconds) for one in pictures(blob, "image")]
+    assert seen == [("as_shown", None), ("as_stored", None), ("on_black", None)]
 
 
 @pytest.mark.parametrize(("file_format", "options"), [("WEBP", {"lossless": True}), ("TIFF", {})])
 def test_only_the_first_frame_is_decoded(file_format, options):
     """Of an animation or a file of several pages the first picture is the one that counts."""
-    rgb = ORIGINALS["generated"]
-    np.testing.assert_array_equal(images.decode(animated(rgb, file_format, **options)), rgb)
-
-
-EXIF_SIDES = {
-    1: ("top", "left"),
-    2: ("top", "right"),
-    3: ("bottom", "right"),
-    4: ("bottom", "left"),
-    5: ("left", "top"),
-    6: ("right", "top"),
-    7: ("right", "bottom"),
-    8: ("left", "bottom"),
-}
-"""EXIF 2.3 section 4.6.4: the side of the scene that row 0 and column 0 of the file hold."""
-
-
-def as_stored(upright: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels a camera would write for a scene, by the definition in `EXIF_SIDES`."""
-    row_0, column_0 = EXIF_SIDES[orientation]
-    pixels = upright if row_0 in ("top", "bottom") else upright.swapaxes(0, 1)
-    if row_0 in ("bottom", "right"):
-        pixels = pixels[::-1]
-    if column_0 in ("bottom", "right"):
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
-
-
-def exif(orientation: int) -> Image.Exif:
-    """EXIF that holds an orientation and nothing else."""
-    tags = Image.Exif()
-    tags[0x0112] = orientation
-    return tags
+    np.testing.assert_array_equal(images.decode(animated(RGB, file_format, **options)), RGB)
 
 
 @pytest.mark.parametrize("orientation", EXIF_SIDES)
@@ -404,8 +159,12 @@ def exif(orientation: int) -> Image.Exif:
 def test_exif_orientation_is_applied_to_lossless_files(file_format, options, orientation):
     """Whatever way a camera held the scene, the pixels come out upright, each one right."""
     upright = smooth(40, 60)
-    blob = store(as_stored(upright, orientation), file_format, exif=exif(orientation), **options)
-    np.testing.assert_array_equal(images.decode(blob), upright)
+    stored = as_stored(upright, orientation)
+    blob = store(stored, file_format, exif=exif(orientation), **options)
+    shown = {name: pixels.copy() for name, pixels in images.renderings(blob)}
+    assert list(shown) == ["as_shown", "as_stored"][: 1 if orientation == 1 else 2]
+    np.testing.assert_array_equal(shown["as_shown"], upright)
+    np.testing.assert_array_equal(shown.get("as_stored", stored), stored)
 
 
 @pytest.mark.parametrize("orientation", EXIF_SIDES)
@@ -421,15 +180,27 @@ def test_exif_orientation_is_applied_to_jpeg(stored_as, orientation):
 
 
 @pytest.mark.parametrize("orientation", EXIF_SIDES)
-def test_exif_orientation_is_applied_to_avif(orientation):
-    """AVIF keeps the orientation in boxes of its own; the picture still comes out upright."""
-    upright = smooth(96, 144)
-    blob = store(
-        as_stored(upright, orientation), "AVIF", quality=90, speed=10, exif=exif(orientation)
-    )
-    pixels = images.decode(blob)
-    assert pixels.shape == upright.shape
-    assert bits_apart(pdq.hash_pixels(pixels)[0], reference(upright)[0]) <= LOSSY
+def test_a_heic_is_turned_once(orientation):
+    """Its boxes and its EXIF both ask for the turn, as phones write them; the decoder has made it."""
+    upright = smooth(48, 64)
+    blob = turned_heic(as_stored(upright, orientation), exif(orientation))
+    told = pillow_heif.open_heif(blob)
+    assert set_orientation(told.info) == (None if orientation == 1 else orientation)
+    shown = {name: pixels.copy() for name, pixels in images.renderings(blob)}
+    assert list(shown) == ["as_shown", "as_stored"][: 1 if orientation == 1 else 2]
+    for name, pixels in shown.items():
+        expected = upright if name == "as_shown" else as_stored(upright, orientation)
+        assert pixels.shape == expected.shape
+        assert np.abs(pixels.astype(int) - expected).mean() < 10
+
+
+def test_exif_alone_does_not_turn_a_heic():
+    """Where its boxes ask for none, EXIF is only a note (ISO/IEC 23008-12): viewers ignore it."""
+    blob = turned_heic(smooth(48, 64), exif(6))
+    box = blob.index(b"irot") + 4
+    blob = blob[:box] + b"\0" + blob[box + 1 :]
+    assert [name for name, _ in images.renderings(blob)] == ["as_shown"]
+    assert images.decode(blob).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65_535])
@@ -467,10 +238,12 @@ def test_a_jpeg_with_stray_bytes_between_markers_is_shown():
     np.testing.assert_array_equal(images.decode(stray), images.decode(blob))
 
 
-def test_bytes_after_a_jpeg_do_not_matter():
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_bytes_after_a_picture_do_not_matter(file_format):
     """Phones append whole videos behind the picture: it decodes as it is."""
-    blob = store(smooth(60, 80), "JPEG")
-    np.testing.assert_array_equal(images.decode(blob + b"\0" * 1000), images.decode(blob))
+    blob = store(smooth(60, 80), file_format)
+    longer = blob + b"\0" * 100_000
+    np.testing.assert_array_equal(images.decode(longer), images.decode(blob))
 
 
 def test_a_jpeg_that_lacks_only_its_end_marker_is_shown():
@@ -482,6 +255,7 @@ def test_a_jpeg_that_lacks_only_its_end_marker_is_shown():
 
 # --- bytes that are no picture ----------------------------------------------------------------
 
+ALPHA = np.tile(np.arange(80, dtype=np.uint8), (60, 1))
 WHOLE = {
     "jpeg": store(smooth(60, 80), "JPEG", quality=90),
     "progressive jpeg": store(smooth(60, 80), "JPEG", quality=90, progressive=True),
@@ -493,6 +267,9 @@ WHOLE = {
     "lzw tiff": store(smooth(60, 80), "TIFF", compression="tiff_lzw"),
     "bmp": store(smooth(60, 80), "BMP"),
     "avif": store(smooth(60, 80), "AVIF", speed=10),
+    "heic": heic(smooth(60, 80), quality=80),
+    "icon of a png": icon(store(smooth(60, 80), "PNG")),
+    "icon of a bitmap and mask": icon(icon_bitmap(smooth(60, 80), alpha=None, hidden=ALPHA == 0)),
 }
 
 
@@ -529,7 +306,13 @@ def test_anything_else_is_an_unrecognised_format(blob):
         b"II*\0",
         b"MM\0*",
         b"BM",
+        b"II+\0",
         b"\0\0\0\x1cftypavif",
+        b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic",
+        b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif",
+        b"\0\0\1\0",
+        b"\0\0\1\0\1\0",
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -549,8 +332,16 @@ def test_a_file_cut_short_is_refused(name, share):
     reason_of(blob[: int(len(blob) * share)])
 
 
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_an_apng_cut_short_is_refused_in_its_first_frame_only(share):
+    """What is missing from later frames is nothing to the first one."""
+    blob = animated(RGB, "PNG")
+    assert reason_of(blob[: int(blob.index(b"fdAT") * share)]) == "truncated"
+    np.testing.assert_array_equal(images.decode(blob[: int(len(blob) * 0.9)]), RGB)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.9, 0.97])
-@pytest.mark.parametrize("name", ["jpeg", "progressive jpeg", "png", "tiff", "bmp"])
+@pytest.mark.parametrize("name", ["jpeg", "progressive jpeg", "png", "tiff", "bmp", "heic"])
 def test_a_file_cut_in_its_pixels_is_called_truncated(name, share):
     """Where header and beginning are whole, the reason says what is wrong."""
     blob = WHOLE[name]
@@ -559,7 +350,7 @@ def test_a_file_cut_in_its_pixels_is_called_truncated(name, share):
 
 DISABLED = {
     "ppm": store(smooth(20, 30), "PPM"),
-    "ico": store(smooth(32, 32), "ICO"),
+    "cursor": b"\0\0\2\0" + store(smooth(32, 32), "ICO")[4:],
     "icns": store(smooth(32, 32), "ICNS"),
     "pcx": store(smooth(20, 30), "PCX"),
     "tga": store(smooth(20, 30), "TGA"),
@@ -667,6 +458,74 @@ def lying_avif() -> bytes:
     return bytes(blob)
 
 
+def lying_heic() -> bytes:
+    """A HEIC whose image spatial extents say 16384 x 16384."""
+    blob = bytearray(WHOLE["heic"])
+    extents = blob.index(b"ispe") + 8
+    blob[extents : extents + 8] = struct.pack(">II", 16_384, 16_384)
+    return bytes(blob)
+
+
+def icon_of_a_lying_png() -> bytes:
+    """An icon whose directory says 256 x 256 and whose PNG says 65000 x 65000."""
+    return icon(lying_png())
+
+
+def test_an_icons_bitmap_that_claims_more_pixels_than_it_holds_is_refused():
+    """A bitmap's length follows from its size, so nothing need be decoded to tell."""
+    assert reason_of(icon(bitmap(bytes(100), SIDE, 2 * SIDE, 24))) == "truncated"
+
+
+def test_an_icon_whose_pictures_all_lie_in_the_same_place_takes_no_memory_for_it():
+    """Each says that it is the whole rest of the file; one is copied."""
+    rest = store(smooth(60, 80), "PNG") + bytes(2_000_000)
+    place = 6 + 16 * limits.MAX_ICON_PICTURES
+    entry = struct.pack("<BBBBHHII", 0, 0, 0, 0, 1, 32, len(rest), place)
+    blob = b"\0\0\1\0" + struct.pack("<H", limits.MAX_ICON_PICTURES)
+    blob += entry * limits.MAX_ICON_PICTURES + rest
+    tracemalloc.start()
+    try:
+        assert images.decode(blob).shape == (60, 80, 3)
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 3 * len(blob)
+
+
+def test_a_deep_bitmap_of_an_icon_needs_no_mask():
+    """Its alpha says the same; some programs leave the mask out."""
+    masked = icon_bitmap(smooth(60, 80), alpha=ALPHA + 100, hidden=ALPHA < 0)
+    bare = masked[: 40 + 4 * 60 * 80]
+    np.testing.assert_array_equal(images.decode(icon(bare)), images.decode(icon(masked)))
+    assert reason_of(icon(bare[:-1])) == "truncated"
+
+
+def test_an_icons_directory_cannot_move_the_mask():
+    """It may say that a bitmap is longer, and hide all of it from who believes that."""
+    hidden = np.zeros((60, 80), bool)
+    honest = icon_bitmap(smooth(60, 80), alpha=None, hidden=hidden)
+    blob = icon(honest + b"\xff" * 2000)
+    np.testing.assert_array_equal(images.decode(blob), smooth(60, 80))
+
+
+@pytest.mark.parametrize(
+    ("blob", "reason"),
+    [
+        (b"\0\0\1\0\xff\xff", "too_much_metadata"),
+        (b"\0\0\1\0\0\0", "corrupt"),
+        (icon(b"neither"), "corrupt"),
+        (icon(b"\x89PNG\r\n\x1a\n" + bytes(30)), "corrupt"),
+        (icon(bitmap(b"", -5, 10, 24)), "corrupt"),
+        (icon(bitmap(bytes(500), 5, 10, 16)), "unsupported_coding"),
+        (icon(bitmap(bytes(2000), 5, 10, 17)), "corrupt"),
+    ],
+    ids=["entries", "empty", "no_picture", "broken_png", "no_width", "coding", "bits"],
+)
+def test_icons_that_hold_no_picture_are_refused(blob, reason):
+    """Each for its own reason."""
+    assert reason_of(blob) == reason
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -678,6 +537,8 @@ def lying_avif() -> bytes:
         lying_tiff,
         lying_webp,
         lying_avif,
+        lying_heic,
+        icon_of_a_lying_png,
     ],
 )
 def test_a_header_that_claims_too_many_pixels_is_refused_before_any_is_decoded(make):
@@ -693,6 +554,28 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_any_is_decoded(m
     assert peak_bytes < 10_000_000
 
 
+def test_a_heic_cut_from_a_larger_picture_counts_as_that(monkeypatch):
+    """What is shown of it may be small (clap); what is decoded is not."""
+    blob = heic(smooth(61, 81), quality=80)
+    assert b"clap" in blob
+    assert images.decode(blob).shape == (61, 81, 3)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 61 * 81)
+    assert reason_of(blob) == "too_many_pixels"
+
+
+def test_a_heic_coded_larger_than_it_promises_is_refused():
+    """The decoder compares the coded size with the promised one, and allocates nothing before."""
+    blob = bytearray(heic(np.zeros((2000, 2000, 3), np.uint8), quality=10))
+    extents = blob.index(b"ispe") + 8
+    blob[extents : extents + 8] = struct.pack(">II", 16, 16)
+    assert reason_of(bytes(blob)) == "too_many_pixels"
+
+
+def test_a_heif_file_of_another_coding_says_so():
+    """JPEG 2000 and AV1 may stand in the same container: libheif here decodes HEVC."""
+    assert reason_of(WHOLE["heic"].replace(b"hvc1", b"j2k1")) == "unsupported_coding"
+
+
 def test_a_tiff_tile_larger_than_the_limits_is_refused(monkeypatch):
     """A small TIFF may have huge tiles, which libtiff decodes whole: they count as pixels."""
     monkeypatch.setattr(limits, "MAX_PIXELS", 10_000)
@@ -701,13 +584,13 @@ def test_a_tiff_tile_larger_than_the_limits_is_refused(monkeypatch):
     assert reason_of(tiff(entries, b"\x80" * 100)) == "too_many_pixels"
 
 
-@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("file_format", sorted(WHOLE.keys() - {"heic"}))  # cut from 64 x 80
 def test_the_pixel_limit_is_inclusive(monkeypatch, file_format):
     """A picture of exactly the limit is decoded, one of a row more is not."""
-    blob = store(smooth(40, 50), file_format)
-    monkeypatch.setattr(limits, "MAX_PIXELS", 40 * 50)
-    assert images.decode(blob).shape[:2] == (40, 50)
-    monkeypatch.setattr(limits, "MAX_PIXELS", 40 * 50 - 1)
+    blob = WHOLE[file_format]
+    monkeypatch.setattr(limits, "MAX_PIXELS", 60 * 80)
+    assert images.decode(blob).shape[:2] == (60, 80)
+    monkeypatch.setattr(limits, "MAX_PIXELS", 60 * 80 - 1)
     assert reason_of(blob) == "too_many_pixels"
 
 
@@ -770,7 +653,7 @@ class ImpatientCondition(threading.Condition):
 @pytest.fixture
 def room_for_two(monkeypatch) -> None:
     """A budget of two pictures of 60 x 80, which tells when a third would have to wait."""
-    budget = images._Budget(2 * 60 * 80)
+    budget = Budget(2 * 60 * 80)
     budget._returned = NoWaiting()
     monkeypatch.setattr(images, "_budget", budget)
 
@@ -816,7 +699,7 @@ def test_the_largest_picture_fits_the_budget():
 
 def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     """Eight threads with room for one picture at a time each decode theirs, one by one."""
-    budget = images._Budget(60 * 80)
+    budget = Budget(60 * 80)
     budget._returned = ImpatientCondition()
     monkeypatch.setattr(images, "_budget", budget)
     inside: list[int] = []
@@ -837,7 +720,7 @@ def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
 
 def test_a_large_picture_is_not_passed_by():
     """Who came first is served first: small pictures that fit wait behind one that does not."""
-    budget = images._Budget(100)
+    budget = Budget(100)
     budget._returned = ImpatientCondition()
     served: list[str] = []
 
@@ -881,7 +764,7 @@ def test_a_forked_child_has_the_whole_budget():
         large.close()
         with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
             full = images._budget._left == 0
-        with images._spare.lend(images._Spare.LEAST_BYTES):
+        with images._spare.lend(Spare.LEAST_BYTES):
             pass
         return full and images.decode(WHOLE["jpeg"]).shape == (60, 80, 3)
 
@@ -942,7 +825,7 @@ def test_a_decoded_picture_is_its_callers_own():
 
 def test_memory_is_lent_to_one_block_at_a_time_and_again_afterwards():
     """Nested blocks have their own pixels; a later one has the memory of an earlier one."""
-    spare = images._Spare(64 * 1024 * 1024)
+    spare = Spare(64 * 1024 * 1024)
     size = spare.LEAST_BYTES
     with spare.lend(size) as outer, spare.lend(size) as inner:
         assert not np.shares_memory(outer, inner)
@@ -956,7 +839,7 @@ def test_memory_is_lent_to_one_block_at_a_time_and_again_afterwards():
 
 def test_kept_memory_is_bounded():
     """No more than the limit is kept, whatever was lent at once."""
-    spare = images._Spare(3 * images._Spare.LEAST_BYTES)
+    spare = Spare(3 * Spare.LEAST_BYTES)
     with contextlib.ExitStack() as stack:
         for _ in range(6):
             stack.enter_context(spare.lend(spare.LEAST_BYTES))

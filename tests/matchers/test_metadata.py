@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
-from support.pictures import smooth, store
+from support.pictures import picture, smooth, store
 from support.places import SHARED_DATA, demo_photos
 from support.settings import SEEDED
 
 from matchers import images, limits, metadata, pdq
 from matchers.errors import DecodeError
+from tests.conformance.writers import heic, icon, turned_heic
 
 RGB = smooth(120, 160)
 KIB = 1024
@@ -103,6 +104,27 @@ def gif_with(extensions: bytes) -> bytes:
     return blob[:place] + extensions + blob[place:]
 
 
+HEIC = heic(picture("noise", 120, 160, 7), quality=80)
+
+
+def heic_with(kind: bytes, content: bytes) -> bytes:
+    """A HEIC with one more box at the end of its directory (meta), of that kind."""
+    meta = HEIC.index(b"meta") - 4
+    end = meta + int.from_bytes(HEIC[meta : meta + 4], "big")
+    box = struct.pack(">I4s", 8 + len(content), kind) + content
+    size = struct.pack(">I", end - meta + len(box))
+    return HEIC[:meta] + size + HEIC[meta + 4 : end] + box + HEIC[end:]
+
+
+def heic_with_items(count: int, size_bytes: int = 20_000) -> bytes:
+    """A HEIC of `count` more items, which are all the same bytes of its pixels."""
+    items = b"".join(
+        struct.pack(">HHHII", 100 + number, 0, 1, 500, size_bytes) for number in range(count)
+    )
+    assert len(HEIC) > 500 + size_bytes
+    return heic_with(b"iloc", b"\0\0\0\0\x44\0" + struct.pack(">H", count) + items)
+
+
 SUB_BLOCKS = b"\x01x" * 20_000 + b"\0"
 EMPTY_BLOCK = b"!\x01\0"  # behind it Pillow reads on for a chain of blocks
 
@@ -133,6 +155,16 @@ BOMBS = {
     "png_chunks": lambda: png_with(*[(b"prVt", b"")] * 1_500),
     "webp": lambda: store(RGB, "WEBP", exif=b"Exif\0\0" + exif_bomb()),
     "avif": lambda: store(RGB, "AVIF", speed=10, exif=exif_bomb()),
+    "png_empty_pixel_chunks": lambda: png_with(*[(b"IDAT", b"")] * 110_000, behind=True),
+    "apng_empty_frame_chunks": lambda: png_with(*[(b"fdAT", b"")] * 110_000, behind=True),
+    "png_in_an_icon": lambda: icon(store(RGB, "PNG", exif=exif_bomb())),
+    "icon_of_very_many": lambda: b"\0\0\1\0" + struct.pack("<H", 300) + bytes(16 * 300),
+    "heic_items_in_one_place": lambda: heic_with_items(900),
+    "heic_very_many_pieces": lambda: heic_with(b"iloc", b"\0\0\0\0\0\0\xff\xff" + bytes(20)),
+    "heic_pieces_of_no_length": lambda: heic_with(
+        b"iloc", b"\0\0\0\0\0\0\0\1" + bytes(4) + b"\xff\xff"
+    ),
+    "heic_boxes": lambda: HEIC[: HEIC[3]] + b"\0\0\0\x08free" * 1_500 + HEIC[HEIC[3] :],
     "gif_comment_of_tiny_pieces": lambda: gif_with(b"!\xfe" + SUB_BLOCKS),
     "gif_comments": lambda: gif_with(b"!\xfe\x01x\0" * 10_000),
     "gif_long_comment": lambda: gif_with(b"!\xfe" + (b"\xff" + b"x" * 255) * 1_100 + b"\0"),
@@ -223,6 +255,13 @@ def test_what_cameras_and_editors_write_is_shown_as_ever(file_format, options):
     assert np.abs(shown - np.rot90(RGB, -1)).mean() < 8
 
 
+def test_what_phones_write_into_a_heic_is_shown_as_ever():
+    """EXIF with a maker note; the picture is set upright by its boxes."""
+    blob = turned_heic(RGB, camera_exif().tobytes())
+    shown = images.decode(blob).astype(int)
+    assert np.abs(shown - np.rot90(RGB, -1)).mean() < 8
+
+
 def test_a_multi_picture_file_and_a_gif_with_comment_and_loop_are_shown():
     """An MPO with its index, and an animation that an editor has commented at length."""
     other = Image.fromarray(RGB[::-1])
@@ -247,13 +286,33 @@ def test_all_photographs_at_hand_pass():
         metadata.check_before_opening(path.read_bytes())
 
 
-PARTS = [b"\xff", b"\xe1", b"Exif\0\0", b"II*\0", b"MM\0+", b"\x08\0\0\0", b"\0", b"\x01", b"!\xfe"]
+PARTS = [
+    b"\xff",
+    b"\xe1",
+    b"Exif\0\0",
+    b"II*\0",
+    b"MM\0+",
+    b"\x08\0\0\0",
+    b"\0",
+    b"\x01",
+    b"!\xfe",
+    b"meta",
+    b"iloc",
+]
 
 
 @SEEDED
 @given(
     st.sampled_from(
-        [b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"GIF89a", b"\x89PNG\r\n\x1a\n"]
+        [
+            b"\xff\xd8\xff",
+            b"II*\0",
+            b"MM\0*",
+            b"II+\0",
+            b"GIF89a",
+            b"\x89PNG\r\n\x1a\n",
+            b"\0\0\0\x10ftypheic\0\0\0\0",
+        ]
     ),
     st.lists(st.sampled_from(PARTS) | st.binary(max_size=8), max_size=60).map(b"".join),
 )

@@ -15,6 +15,7 @@ from support.places import SHARED_DATA, demo_photos
 
 from matchers import grey, images, jpeg, limits, pdq
 from matchers.errors import DecodeError
+from matchers.room import Budget
 from matchers.scanner import Scanner
 from matchers.threads import each
 
@@ -237,7 +238,7 @@ def test_the_fast_decoder_is_not_asked_about_inks(monkeypatch):
 
 def test_pixels_are_held_against_the_budget_in_fast_mode_too(monkeypatch):
     """As long as the block lasts, however it ends."""
-    budget = images._Budget(200 * 300 + 7)
+    budget = Budget(200 * 300 + 7)
     monkeypatch.setattr(images, "_budget", budget)
     with grey.grey_as_stored(PHOTO):
         assert budget._left == 7

@@ -94,7 +94,7 @@ def test_the_exact_plane_of_wide_windows_is_the_oracles(shape):
 @given(planes)
 def test_quality_coefficients_and_codes_are_the_oracles(plane):
     """Each step from the plane on gives what the plain step gives, bit for bit."""
-    coefficients = hasher._coefficients(plane)
+    coefficients = hasher.coefficients_of_plane(plane)
     code = np.zeros(32, np.uint8)
     codes = np.zeros((8, 32), np.uint8)
     _code.pack(coefficients, code)
@@ -104,6 +104,24 @@ def test_quality_coefficients_and_codes_are_the_oracles(plane):
     np.testing.assert_array_equal(code, pdq_naive.code_of(expected))
     np.testing.assert_array_equal(codes, [pdq_naive.code_of(v) for v in pdq_naive.views(expected)])
     assert _code.quality_of(plane) == pdq_naive.quality_of(plane)
+
+
+@pytest.mark.kernels
+@FEW
+@given(
+    st.lists(
+        st.one_of(
+            st.floats(-1e6, 1e6, width=32),
+            st.sampled_from([0.0, -0.0, 1.0, -1.0, 1.0000001, 1e-45, -1e-45]),
+        ),
+        min_size=256,
+        max_size=256,
+    )
+)
+def test_the_lower_median_is_the_128th_smallest(values):
+    """Found bit by bit and not by sorting: also among ties, of either sign, and around zero."""
+    coefficients = np.array(values, np.float32).reshape(16, 16)
+    assert _code.lower_median(coefficients) == np.sort(coefficients, axis=None)[127]
 
 
 @pytest.mark.kernels
@@ -148,10 +166,10 @@ def test_the_proven_bound_holds_on_large_pictures_too(shape):
 
 def test_the_bound_decides_no_photograph():
     """Why mode "exact" does not use the fused plane: twice the bound exceeds the nearest gap."""
-    coefficients = hasher._coefficients(exact_plane(smooth(375, 500)))
+    coefficients = hasher.coefficients_of_plane(exact_plane(smooth(375, 500)))
     ordered = np.sort(coefficients, axis=None)
     nearest = min(ordered[127] - ordered[126], ordered[128] - ordered[127])
-    bound = pdq_bounds.coefficient_bound(375, 500, hasher._BASIS)
+    bound = pdq_bounds.coefficient_bound(375, 500, hasher.DCT_BASIS)
     assert bound.min() > 1 > nearest
 
 
@@ -160,8 +178,8 @@ def test_rounding_alone_decides_the_code_of_a_symmetric_picture(seed):
     """Why exact codes need the reference's own rounding: zero but for it, half the bits turn."""
     grey = np.ascontiguousarray(picture("symmetric", 200, 300, seed)[:, :, 0])
     exact, nearly = np.zeros((2, 32), np.uint8)
-    _code.pack(hasher._coefficients(exact_plane(grey)), exact)
-    _code.pack(hasher._coefficients(fused_plane(grey, grey.shape)), nearly)
+    _code.pack(hasher.coefficients_of_plane(exact_plane(grey)), exact)
+    _code.pack(hasher.coefficients_of_plane(fused_plane(grey, grey.shape)), nearly)
     np.testing.assert_array_equal(exact, reference(grey)[0])
     assert bits_apart(exact, nearly) > 30
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import simplejpeg
 from PIL import Image
+from support.codes import of_codes
 from support.pictures import reference, smooth, store
+from support.places import PHOTOS
 from support.sets import URL_KEY, signed_set
 
 from matchers import fingerprints, urls
@@ -58,8 +60,7 @@ def make(tmp_path: Path) -> Make:
 
 def examined(code: bytes, quality: int = 100) -> Examined:
     """An item that was reduced to this code."""
-    found = fingerprints.of_code(np.frombuffer(code, np.uint8), quality)
-    return Examined(Part((), "image", b"unit", fingerprints=found))
+    return Examined(Part((), "image", b"unit", fingerprints=of_codes([code], quality)))
 
 
 def alone(scanner: Scanner, content: bytes | str) -> Examined:
@@ -366,7 +367,7 @@ def test_a_mirrored_picture_is_found_by_the_view_that_undoes_it(make):
     """The match says which view of the item it was."""
     scanner = Scanner([make([CODE.tobytes()])])
     [[(_, hit)]] = scanner.scan([store(PICTURE[:, ::-1], "PNG")])
-    assert (hit.indicator, hit.view) == (0, "full, flipped y")
+    assert (hit.indicator, hit.view) == (0, "full, flipped left to right")
 
 
 def test_a_set_is_asked_only_about_the_views_of_its_profile(make):
@@ -376,6 +377,47 @@ def test_a_set_is_asked_only_about_the_views_of_its_profile(make):
     assert Scanner([plain]).scan([mirrored])[0][0][1] is None
     assert Scanner([plain, standard]).scan([mirrored])[0][0][1].set_number == 1
     assert Scanner([plain, standard]).scan([BLOB])[0][0][1].set_number == 0
+
+
+# --- films --------------------------------------------------------------------------------------
+
+
+def test_a_match_in_a_film_says_when_it_is_shown(make):
+    """Frames that follow one another are one showing; another later is a second."""
+    scanner = Scanner([make([away(0)])])
+    times = [(0, 1), (2, 2.5), (3, 4), (5, 6), (9, 9.5)]
+    codes = [away(200), away(3), away(1), away(200), away(9)]
+    film = Examined(Part((), "video", b"unit", fingerprints=of_codes(codes, times=times)))
+    [hit] = scanner.match([film])
+    assert (hit.distance_bits, hit.spans_seconds) == (1, ((2.0, 4.0), (9.0, 9.5)))
+
+
+def test_a_still_has_no_showings(make):
+    """Times belong to what moves."""
+    [hit] = Scanner([make([away(0)])]).match([examined(away(2))])
+    assert hit.spans_seconds == ()
+
+
+# --- near matches -----------------------------------------------------------------------------
+
+
+def test_a_near_match_is_called_one_and_comes_after_any_match(make):
+    """A crop that lies between the views is found by fitting, and never as plain PDQ."""
+    photo = np.asarray(Image.open(PHOTOS / "otters.jpg"))
+    listed, _ = reference(photo)
+    height, width = photo.shape[:2]
+    cropped = store(photo[height // 25 : -height // 80, width // 90 : -width // 22], "PNG")
+    near, plain = make([listed.tobytes()], profile="refine"), make([listed.tobytes()])
+    [[(_, hit)]] = Scanner([near]).scan([cropped])
+    assert hit.method == "pdq_refined"
+    assert hit.distance_bits <= 31
+    assert Scanner([plain]).scan([cropped])[0][0][1] is None
+    exactly = store(photo, "PNG")
+    [[(_, hit)]] = Scanner([near]).scan([exactly])
+    assert (hit.method, hit.distance_bits, hit.view) == ("pdq", 0, "full")
+    weaker = make([away(31, listed)], kind="new")
+    [[(_, hit)]] = Scanner([near, weaker]).scan([exactly])
+    assert hit.set_number == 0
 
 
 # --- scan -------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from apache_beam.io.filesystem import CompressedFile, CompressionTypes, FileSyst
 from apache_beam.io.filesystems import FileSystems
 
 from matchers import limits
+from matchers.room import Budget
 from pipeline import read
 from pipeline.errors import ItemError
 
@@ -30,7 +31,11 @@ class MemoryStore(FileSystem):
     """An object store in memory, found by Beam under the scheme mem, as s3 and gs are."""
 
     join = split = mkdirs = has_dirs = _list = create = copy = rename = _unused
-    exists = size = last_updated = checksum = metadata = delete = _unused
+    exists = last_updated = checksum = metadata = delete = _unused
+
+    def size(self, path):
+        """Length in bytes."""
+        return len(OBJECTS[path])
 
     @classmethod
     def scheme(cls):
@@ -235,6 +240,93 @@ def test_the_limit_holds_for_stores_too(store, monkeypatch, length, fits):
         assert read.read_item("mem://bucket/item.jpg") == bytes(length)
     else:
         assert reason("mem://bucket/item.jpg") == "too_many_bytes"
+
+
+LARGE = b"\0\0\0\x18ftypisom" + bytes(range(256)) * 12
+"""What claims to be a video, of 3,084 bytes."""
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    """Stills of 1,100 bytes, videos of 4,000, and as much of large ones at once."""
+    monkeypatch.setattr(limits, "MAX_ENCODED_BYTES", 1_100)
+    monkeypatch.setattr(limits, "MAX_LARGE_BYTES", 4_000)
+    budget = Budget(4_000)
+    monkeypatch.setattr(read, "_large", budget)
+    return budget
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_video_may_be_larger_than_a_still(tmp_path, store):
+    """What it claims to be decides, wherever it lies."""
+    path = tmp_path / "item"
+    path.write_bytes(LARGE)
+    store["mem://bucket/item"] = LARGE
+    assert read.read_item(str(path)) == LARGE
+    assert read.read_item("mem://bucket/item") == LARGE
+    path.write_bytes(b"\xff\xd8\xff" + LARGE)
+    assert reason(str(path)) == "too_many_bytes"
+
+
+@pytest.mark.usefixtures("small_limits")
+def test_a_video_beyond_its_own_limit_is_too_many_bytes(tmp_path, store):
+    """And takes nothing of what large items share."""
+    path = tmp_path / "item"
+    for blob in (LARGE * 2, LARGE):
+        path.write_bytes(blob)
+        store["mem://bucket/item"] = blob
+        for uri in (str(path), "mem://bucket/item"):
+            if blob is LARGE:
+                assert read.read_item(uri) == LARGE
+            else:
+                assert reason(uri) == "too_many_bytes"
+
+
+def test_large_items_share_a_bounded_memory(tmp_path, small_limits):
+    """One more is read once another is let go; small ones do not wait."""
+    path, small = tmp_path / "item", tmp_path / "small"
+    path.write_bytes(LARGE)
+    small.write_bytes(b"content")
+    first = read.read_item(str(path))
+    second = []
+    thread = threading.Thread(target=lambda: second.append(read.read_item(str(path))), daemon=True)
+    thread.start()
+    thread.join(0.2)
+    assert not second
+    assert read.read_item(str(small)) == b"content"
+    assert first == LARGE
+    del first
+    thread.join(10)
+    assert second == [LARGE]
+
+
+def test_what_cannot_be_read_to_its_end_holds_nothing(tmp_path, small_limits, monkeypatch):
+    """The next large item finds all of the memory free."""
+    path = tmp_path / "item"
+    path.write_bytes(LARGE)
+    with monkeypatch.context() as patch:
+        patch.setattr(read, "_copy", _failing_at_the_second(read._copy))
+        assert reason(str(path)) == "unreadable"
+    assert read.read_item(str(path)) == LARGE
+
+
+def _failing_at_the_second(really):
+    calls = []
+
+    def copy(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(errno.EIO, "sentinel")
+        return really(*arguments)
+
+    return copy
+
+
+def test_an_object_that_grows_while_it_is_read_is_unreadable(store, small_limits, monkeypatch):
+    """Memory was asked for what it said it is."""
+    store["mem://bucket/item"] = LARGE
+    monkeypatch.setattr(MemoryStore, "size", lambda _self, path: len(OBJECTS[path]) - 9)
+    assert reason("mem://bucket/item") == "unreadable"
 
 
 # --- object stores ----------------------------------------------------------------------------

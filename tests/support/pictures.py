@@ -113,8 +113,9 @@ def png(
     colour_type: int,
     chunks: tuple[tuple[bytes, bytes], ...] = (),
     size: tuple[int, int] | None = None,
+    interlaced: bool = False,
 ) -> bytes:
-    """Write a PNG by hand: the kinds Pillow cannot write (W3C PNG, sections 11.2 and 9.2).
+    """Write a PNG by hand: the kinds Pillow cannot write (W3C PNG, sections 8, 9.2 and 11.2).
 
     Args:
         samples: [height, width] or [height, width, channels], one number a sample.
@@ -122,18 +123,13 @@ def png(
         colour_type: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha.
         chunks: further chunks, between IHDR and IDAT.
         size: (width, height) to claim in place of the true one.
+        interlaced: in the seven passes of Adam7.
     """
     height, width = samples.shape[:2]
-    flat = samples.reshape(height, -1)
-    if bit_depth == 16:
-        rows = [row.astype(">u2").tobytes() for row in flat]
-    elif bit_depth == 8:
-        rows = [row.astype(np.uint8).tobytes() for row in flat]
-    else:
-        shifts = np.arange(bit_depth)[::-1]
-        bits = (flat[..., None].astype(np.uint8) >> shifts) & 1
-        rows = [np.packbits(row.reshape(-1)).tobytes() for row in bits]
-    header = struct.pack(">IIBBBBB", *(size or (width, height)), bit_depth, colour_type, 0, 0, 0)
+    passes = [samples[y::dy, x::dx] for y, x, dy, dx in _ADAM7] if interlaced else [samples]
+    rows = [row for part in passes if part.size for row in _packed_rows(part, bit_depth)]
+    sides = size or (width, height)
+    header = struct.pack(">IIBBBBB", *sides, bit_depth, colour_type, 0, 0, interlaced)
     data = zlib.compress(b"".join(b"\0" + row for row in rows))
     parts = [(b"IHDR", header), *chunks, (b"IDAT", data), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -142,18 +138,45 @@ def png(
     )
 
 
-def tiff(entries: dict[int, tuple[int, int]], strip: bytes) -> bytes:
-    """Write a little-endian TIFF by hand (TIFF 6.0, section 2).
+_ADAM7 = (
+    (0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1),
+)  # fmt: skip
+"""First row, first column, and the steps between rows and columns of each pass."""
+
+
+def _packed_rows(samples: np.ndarray, bit_depth: int) -> list[bytes]:
+    flat = samples.reshape(len(samples), -1)
+    if bit_depth >= 8:
+        return [row.astype(">u2" if bit_depth == 16 else np.uint8).tobytes() for row in flat]
+    shifts = np.arange(bit_depth)[::-1]
+    bits = (flat[..., None].astype(np.uint8) >> shifts) & 1
+    return [np.packbits(row.reshape(-1)).tobytes() for row in bits]
+
+
+def tiff(
+    entries: dict[int, tuple[int, int | tuple[int, ...]]], strip: bytes, *, order: str = "<"
+) -> bytes:
+    """Write a TIFF by hand (TIFF 6.0, section 2).
 
     Args:
-        entries: tag -> (field type, value); 3 is a short, 4 a long. One value each.
+        entries: tag -> (field type, value or values); 3 is a short, 4 a long.
         strip: the pixel data, which lies at offset 8.
+        order: "<" little-endian or ">" big-endian.
     """
     strip += b"\0" * (len(strip) % 2)
-    directory = struct.pack("<H", len(entries))
+    values = b""
+    directory = struct.pack(order + "H", len(entries))
     for tag, (kind, value) in sorted(entries.items()):
-        directory += struct.pack("<HHII", tag, kind, 1, value)
-    return b"II*\0" + struct.pack("<I", 8 + len(strip)) + strip + directory + b"\0\0\0\0"
+        several = value if isinstance(value, tuple) else (value,)
+        packed = struct.pack(order + str(len(several)) + {3: "H", 4: "L"}[kind], *several)
+        if len(packed) > 4:
+            place = 8 + len(strip) + len(values)
+            values += packed + b"\0" * (len(packed) % 2)
+            packed = struct.pack(order + "L", place)
+        directory += struct.pack(order + "HHL", tag, kind, len(several)) + packed.ljust(4, b"\0")
+    magic = b"II*\0" if order == "<" else b"MM\0*"
+    start = struct.pack(order + "L", 8 + len(strip) + len(values))
+    return magic + start + strip + values + directory + b"\0\0\0\0"
 
 
 def with_scan_of(blob: bytes, other: bytes) -> bytes:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from matchers import urls
 from matchers.indicators import IndicatorSet, Manifest, load
 from matchers.indicators.build import Previous, as_version
-from matchers.indicators.manifest import VALUE_BYTES, read, read_data, schema, write
+from matchers.indicators.manifest import PERCEPTUAL, VALUE_BYTES, read, read_data, schema, write
 
 CENTRE = Ed25519PrivateKey.from_private_bytes(bytes(32))
 """The signing key of the EU Centre in tests: a fixed one, so that sets are the same every run."""
@@ -32,8 +32,9 @@ def manifest(algorithm: str = "pdq", /, **changes: object) -> Manifest:
         "kind": "url" if algorithm == "url" else "known",
         "version": 1,
         "algorithm": algorithm,
-        "radius_bits": 31 if algorithm == "pdq" else 0,
-        "min_quality": 50 if algorithm == "pdq" else 0,
+        "radius_bits": 31 if algorithm in PERCEPTUAL else 0,
+        "min_quality": 50 if algorithm in PERCEPTUAL else 0,
+        "min_share_percent": 80 if algorithm == "vpdq" else 0,
         "profile": "standard" if algorithm == "pdq" else "plain",
         "effective": dt.date(2025, 1, 1),
         "not_after": dt.date(2025, 12, 31),

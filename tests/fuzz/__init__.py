@@ -1,0 +1,1 @@
+"""Spoilt and made-up input for every parser: `make fuzz` and `make mutate`."""
