@@ -64,6 +64,13 @@ _EXPANDED: Final = (
     .tobytes()
 )
 _UPRIGHT: Final = (False, False, False)
+_TURNS: Final = {
+    -90: (True, False, True),
+    90: (False, True, True),
+    180: (True, True, False),
+    -180: (True, True, False),
+}
+"""By `rotation` of a frame, in degrees counterclockwise; it does not tell mirrored frames."""
 
 _OPTIONS: Final = {
     "format_whitelist": ",".join(FORMATS),
@@ -349,11 +356,13 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
     The matrix sends the stored place (x, y) to (a x + c y, b x + d y); only quarter turns and
     mirrorings are applied, as players do.
     """
-    beside: Any = frame.side_data
     try:
+        beside: Any = frame.side_data
         matrix = beside[SideData.DISPLAYMATRIX]
-    except (KeyError, ValueError):  # none, or PyAV does not know a kind of side data
+    except KeyError:
         return _UPRIGHT
+    except ValueError:  # FFmpeg gave a kind of side data that PyAV does not know
+        return _TURNS.get(frame.rotation, _UPRIGHT)
     a, b, _, c, d, *_ = np.frombuffer(memoryview(matrix), np.int32).tolist()
     if abs(a) + abs(d) >= abs(b) + abs(c):
         return (d < 0, a < 0, False)

@@ -220,6 +220,7 @@ def write_order() -> None:
         "reference": REFERENCE,
         "indicator_sets": ["demo-known", "demo-exact", "demo-new", "demo-urls"],
         "kinds": ["known", "new", "url"],
+        "media": ["image", "video", "url"],
         "prior_known_order": "DEMO-2025-0001",
         "uploaded_from": "2020-01-01",
         "valid_from": f"{today.tm_year}-01-01",

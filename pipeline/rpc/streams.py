@@ -44,8 +44,8 @@ async def answered(
     requests: AsyncIterator[M],
     begin: Callable[[M], Awaitable[asyncio.Task[T]]],
     *,
-    closing: asyncio.Event,
     idle_seconds: float,
+    closing: asyncio.Event | None = None,
 ) -> AsyncGenerator[tuple[int, T], None]:
     """Number and result of each batch, in the order they came.
 
@@ -53,8 +53,8 @@ async def answered(
         requests: as they come.
         begin: awaited before the next batch is read, so it may wait for room; the task that it
             gives then runs beside others.
-        closing: once set, no more is read.
         idle_seconds: how long a stream may bring no batch, or leave answers unread.
+        closing: once set, no more is read.
 
     Raises:
         Refused: a number that does not count up, or an idle stream; after the answers before.
@@ -63,11 +63,12 @@ async def answered(
     """
     begun: asyncio.Queue[_Begun[T] | Exception | None] = asyncio.Queue(READ_AHEAD)
     tasks: set[asyncio.Task[T]] = set()
+    coming = requests if closing is None else _until(closing, requests)
 
     async def read() -> None:
         end: Exception | None = None
         try:
-            async with contextlib.aclosing(_counting_up(_until(closing, requests))) as batches:
+            async with contextlib.aclosing(_counting_up(coming)) as batches:
                 async for request in batches:
                     task = await begin(request)
                     tasks.add(task)

@@ -7,6 +7,11 @@ import struct
 from typing import Any, Final
 
 import av
+import av.audio.codeccontext  # PyAV imports these where it meets a track of their kind
+import av.audio.stream
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.subtitles.subtitle
 import numpy as np
 import numpy.typing as npt
 from PIL import Image

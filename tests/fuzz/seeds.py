@@ -68,12 +68,15 @@ def _videos() -> dict[str, bytes]:
         ("ffv1", "matroska", {"pixel_format": "bgr0"}),
         ("rawvideo", "avi", {"pixel_format": "gray"}),
     ]
-    return {
+    made = {
         " ".join([codec, container, *map(str, options.values())]): videos.encode(
             shown, codec=codec, container=container, **options
         )
         for codec, container, options in kinds
     }
+    made["sound and words"] = videos.encode(shown, container="matroska", sound=True, words=True)
+    made["turned"] = videos.with_matrix(made["libx264 mp4"], 0, 1, -1, 0)
+    return made
 
 
 def _containers() -> dict[str, bytes]:

@@ -157,6 +157,22 @@ def test_a_turned_video_is_seen_as_shown_and_as_stored(matrix, turned):
     assert bits_apart(found[-1].glance.code, pdq.hash_pixels(turned(found[3].pixels))[0]) <= 4
 
 
+@pytest.mark.parametrize("degrees", [-90, 0, 90, 180])
+def test_side_data_that_pyav_does_not_know_hides_no_turn(degrees):
+    """PyAV refuses to list side data of a kind newer than itself, and hostile files have any."""
+
+    class Frame:
+        rotation = degrees
+
+        @property
+        def side_data(self):
+            raise ValueError("31 is not a valid Type")
+
+    matrix = {-90: (0, 1, -1, 0), 0: (1, 0, 0, 1), 90: (0, -1, 1, 0), 180: (-1, 0, 0, -1)}[degrees]
+    turned = next(video.decoded(with_matrix(encode(clip((ONE, 2))), *matrix)))
+    assert video._turn(Frame()) == turned.turn
+
+
 def test_a_still_of_a_video_is_found_in_the_file(tmp_path):
     """`pictures` of the medium video are its frames."""
     assert [one.time_seconds for one in pictures(encode(clip((ONE, 3))), "video")] == [
