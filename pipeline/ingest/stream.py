@@ -174,6 +174,7 @@ class _Stream:
 
     def goes_on_until_empty_or_changed(self) -> bool:
         """Run the engine again and again; whether it is over, or only the order another."""
+        self._measure()
         with self._live.followed(self._settings.look_seconds):
             while not self._changed():
                 if self._stop.is_set() or self._is_drained():
