@@ -308,7 +308,7 @@ def _examine(
         return ItemError("decode", "out_of_memory")
 
 
-def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> bytes:
+def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> bytes | memoryview:
     """What came with the row, else what it refers to."""
     blob: bytes | None = None if content is None else content.as_py()
     if blob is None:
