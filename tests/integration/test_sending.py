@@ -256,6 +256,7 @@ def test_a_client_killed_in_the_middle_goes_on_and_nothing_is_twice(world, tmp_p
             sys.executable, "-m", "pipeline.cli", "ingest", "send", str(source), "--door",
             address, "--journal", str(tmp_path / "sent"), "--keys",
             str(world.keys / "uploader"), "--part", "public-gallery",
+            "--consent", "given",
         ]  # fmt: skip
         killed = subprocess.Popen(command, cwd=worlds.REPOSITORY, stderr=subprocess.DEVNULL)
         _until(lambda: _answered(tmp_path / "sent") > 100)
