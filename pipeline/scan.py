@@ -308,14 +308,13 @@ def _examine(
         return ItemError("decode", "out_of_memory")
 
 
-def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> bytes | memoryview:
+def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
     """What came with the row, else what it refers to."""
-    blob: bytes | None = None if content is None else content.as_py()
-    if blob is None:
+    if content is None or not content.is_valid:
         return read.read_item(row["uri"])
-    if len(blob) > limits.MAX_ENCODED_BYTES:
+    if content.as_buffer().size > limits.MAX_ENCODED_BYTES:
         raise ItemError("read", "too_many_bytes")
-    return blob
+    return memoryview(content.as_buffer())
 
 
 def _outcome_of(

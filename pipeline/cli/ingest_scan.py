@@ -57,6 +57,14 @@ def ingest_scan(
     index_backend: Annotated[
         IndexBackend, typer.Option(help="What looks codes up, as for `sluis scan`.")
     ] = IndexBackend.auto,
+    require_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--require-sandbox",
+            help="Refuse to scan where the kernel cannot be told which calls a decoder may make "
+            "(docs/sandbox.md); without it the scan says so and goes on within its other limits.",
+        ),
+    ] = False,
     most_rows: Annotated[
         int, typer.Option("--batch-rows", min=1, help="Most uploads in a batch.")
     ] = 1024,
@@ -104,6 +112,7 @@ def ingest_scan(
             threads=threads,
             pdq_mode=pdq_mode.value,
             index_backend=index_backend.value,
+            require_filter=require_sandbox,
             suppress=tuple(suppress or ()),
         ),
         most_rows=most_rows,

@@ -138,6 +138,8 @@ class _Stream:
         sets = tuple(resolve(place) for place in places)
         self._config = replace(settings.config, order=order, sets=sets)
         self._resources = scan.resources_for(self._config)
+        if self._in_force:
+            _log.info("decoders are confined by %s", self._resources.sandbox.confinement)
         ledger = VersionLedger(settings.ledger)
         ledger.accept([found.manifest for found in self._resources.sets])
         self._live = LiveSets(
@@ -172,6 +174,7 @@ class _Stream:
 
     def goes_on_until_empty_or_changed(self) -> bool:
         """Run the engine again and again; whether it is over, or only the order another."""
+        self._measure()
         with self._live.followed(self._settings.look_seconds):
             while not self._changed():
                 if self._stop.is_set() or self._is_drained():

@@ -62,6 +62,7 @@ class Meters:
         self._set_days = self._gauge(
             "sluis_indicator_set_days_left", "Days until a set expires", "set_id"
         )
+        self._shown: set[str] = set()
         self._order_days = self._gauge("sluis_order_days_left", "Days until the order expires")
         self._order_holds = self._gauge(
             "sluis_order_in_force", "Whether anything may be opened under the order"
@@ -117,8 +118,10 @@ class Meters:
         self._most_rows.set(most_rows)
         self._order_days.set((order.valid_until - now.date()).days)
         self._order_holds.set(order.is_in_force(now.date()))
-        self._versions.clear()
-        self._set_days.clear()
+        for gone in self._shown - {found.manifest.set_id for found in sets}:
+            self._versions.remove(gone)
+            self._set_days.remove(gone)
+        self._shown = {found.manifest.set_id for found in sets}
         for found in sets:
             manifest = found.manifest
             self._versions.labels(manifest.set_id).set(manifest.version)

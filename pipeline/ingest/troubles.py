@@ -17,6 +17,7 @@ from typing import Final
 from pipeline.emit import Emitter
 from pipeline.errors import (
     AccountingError,
+    SandboxRefused,
     SluisError,
     VerificationRefused,
     VerificationUnreachable,
@@ -69,11 +70,18 @@ class Troubles:
 
         Raises:
             AccountingError: a defect that trying again would only repeat.
+            SandboxRefused: nothing can be opened safely.
         """
         if _is_a(failure, AccountingError):
             raise AccountingError(
                 "uploads in and outcomes do not add up. This is a defect of Sluis: keep the folder "
                 "of the upload log and report it"
+            ) from failure
+        if _is_a(failure, SandboxRefused):
+            self._attempts.excuse()
+            raise SandboxRefused(
+                "decoders can no longer be started apart from the scan: nothing is opened. Uploads "
+                "wait in the log, and none is lost; docs/sandbox.md says what they need"
             ) from failure
         if _is_a(failure, VerificationUnreachable):
             self._attempts.excuse()

@@ -101,7 +101,7 @@ def test_scan_and_verification_killed_at_random_lose_nothing_and_count_nothing_t
         uploader = threading.Thread(target=uploads, args=[writer])
         uploader.start()
         verification.start()
-        for victim in (scan, scan, verification, scan):
+        for victim in (scan, verification, scan):
             since = time.time_ns()
             if scan.running is None or scan.running.poll() is not None:
                 scan.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.settings import SEEDED
 
@@ -64,7 +64,7 @@ def simulate(path, rows: int, poisons: set[int], batch_rows: int, deaths: int = 
     return given_up
 
 
-@SEEDED
+@settings(SEEDED, max_examples=25)
 @given(st.sets(st.integers(0, 39), max_size=4), st.integers(1, 50))
 def test_exactly_the_uploads_that_kill_the_scan_are_given_up(tmp_path_factory, poisons, batch_rows):
     """By name, and no other; the stream comes to its end after a bounded number of deaths."""
