@@ -56,6 +56,7 @@ From the bytes of a JPEG file in memory to the code: decoding included, reading 
     ),
     _Section("Views", ("views", "found"), text="Profiles are described in [views.md](views.md)."),
     _Section("Video", ("video",)),
+    _Section("Sandbox", ("sandbox",), text="What it is: [sandbox.md](sandbox.md)."),
     _Section("Candidates", ("candidates",)),
     _Section("The whole scan", ("scan",)),
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks import films, hashing, rivals, targets, timing
+from benchmarks import films, hashing, rivals, sandboxing, targets, timing
 from benchmarks.results import Results
 from benchmarks.timing import Spread
 
@@ -87,7 +87,8 @@ def all_tables(results: Results) -> list[Table]:
             latency(size, found),
         ]
     tables += [*growth(results), *building(results), *memory(results), *hashes(results)]
-    tables += [*views(results), *video(results), *candidates(results), *scan(results)]
+    tables += [*views(results), *video(results), *sandbox(results)]
+    tables += [*candidates(results), *scan(results)]
     return tables
 
 
@@ -446,6 +447,35 @@ def views(results: Results) -> list[Table]:
             )
         )
     return tables
+
+
+def sandbox(results: Results) -> list[Table]:
+    """What it costs to decode elsewhere."""
+    return [
+        Table(
+            "sandbox",
+            "Examining JPEG photographs, digests included",
+            ("profile", "", "images/s", f"over {sandboxing.HERE}"),
+            tuple(
+                (
+                    one["profile"],
+                    entry["way"],
+                    with_ends(rates(entry["seconds_per_image"])),
+                    with_ends(
+                        targets.over(
+                            one["ways"], entry["way"], [sandboxing.HERE], "seconds_per_image"
+                        ),
+                        "x",
+                    ),
+                )
+                for one in found["tables"]
+                for entry in one["ways"]
+            ),
+            f"{found['images']} photographs, {found['workers']} at once, in turns. Confined by: "
+            f"{found['confined']}.",
+        )
+        for found in results.measured("sandbox").values()
+    ]
 
 
 def video(results: Results) -> list[Table]:

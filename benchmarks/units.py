@@ -11,8 +11,8 @@ from benchmarks import corpora
 from benchmarks.scales import Scale
 
 PARTS: Final = (
-    "corpus", "lookup", "growth", "memory", "hashing", "views", "video", "sealing", "storing",
-    "scan",
+    "corpus", "lookup", "growth", "memory", "hashing", "views", "video", "sandbox", "sealing",
+    "storing", "scan",
 )  # fmt: skip
 
 Say = Callable[[str], None]
@@ -38,6 +38,7 @@ class Session:
             "hashing": [("hashing", self._hashing)],
             "views": [("views", self._views)],
             "video": [("video", self._video)],
+            "sandbox": [("sandbox", self._sandbox)],
             "sealing": [("sealing", self._sealing)],
             "storing": [("storing", self._storing)],
             "scan": [("scan", self._scan)],
@@ -80,6 +81,11 @@ class Session:
         from benchmarks import films
 
         return films.measure(self.corpus.photos, self.scale, say)
+
+    def _sandbox(self, say: Say) -> Measured:
+        from benchmarks import sandboxing
+
+        return sandboxing.measure(self.corpus.photos, self.scale, say)
 
     def _sealing(self, say: Say) -> Measured:
         from benchmarks import candidates, party

@@ -211,7 +211,7 @@ def load(path: Path) -> Order:
             f"{path} cannot be read ({error.strerror}): without an order nothing may be opened. "
             "`sluis order example` prints one to fill in"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # a mapping as a key
         raise OrderRefused(f"{path} is not YAML: {error}") from error
     return parse(values, str(path))
 

@@ -73,14 +73,18 @@ def ingest_serve(
             help="Where Prometheus finds metrics, over plain HTTP: keep it on this machine.",
         ),
     ] = "127.0.0.1:9745",
+    human: Annotated[
+        bool, typer.Option("--human", help="Log text for people instead of JSON lines.")
+    ] = False,
 ) -> None:
     """Take uploads, and answer each once it is on disk. Mutual TLS only.
 
     What the order does not cover is answered and counted; its bytes are not written. When there is
     no room callers are told when to come again: nothing is dropped.
     """
-    from pipeline.ingest import door
+    from pipeline.ingest import door, logs
 
+    logs.say(as_json=not human)
     if metrics != "none":
         check_address(metrics)
 

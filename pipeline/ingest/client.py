@@ -169,9 +169,10 @@ def _content(row: dict[str, Any]) -> bytes | None:
     if row["url"] is not None or ("://" in uri and not uri.startswith("file://")):
         return None
     try:
-        return bytes(read.read_item(uri))
+        blob = read.read_item(uri)
     except ItemError:
         return None
+    return bytes(blob) if len(blob) <= uploads.MOST_CONTENT_BYTES else None
 
 
 def _answer(result: messages.UploadResult) -> Answer:

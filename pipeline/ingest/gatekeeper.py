@@ -113,7 +113,7 @@ class Gatekeeper:
                 _log.error("nothing is taken until this is right: %s", error)
             self._rules = None
         else:
-            _log.warning("the order and the sets were read again: they have changed")
+            _log.info("the order and the sets were read again: they have changed")
             self._rules = rules
         self._stamps = stamps
 

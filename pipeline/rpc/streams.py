@@ -73,6 +73,7 @@ async def answered(
                     task = await begin(request)
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
+                    task.add_done_callback(_seen)
                     one = _Begun(request.batch_number, task)
                     await asyncio.wait_for(begun.put(one), idle_seconds)
         except TimeoutError:  # nobody reads the answers: they are not kept for ever
@@ -93,6 +94,12 @@ async def answered(
         reading.cancel()
         for task in list(tasks):
             task.cancel()
+
+
+def _seen(task: asyncio.Task[T]) -> None:
+    """Behind the first failure nobody asks for others: that is no news for asyncio's log."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _counting_up(requests: AsyncIterator[M]) -> AsyncGenerator[M, None]:

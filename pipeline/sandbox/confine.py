@@ -17,7 +17,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 from pipeline.sandbox import limits
 
@@ -184,11 +185,19 @@ def filter_system_calls() -> str | None:
         import pyseccomp as seccomp
     except (ImportError, RuntimeError):  # the binding, or the library it binds
         return "libseccomp is not installed (Debian, Ubuntu: libseccomp2; Fedora: libseccomp)"
+    try:
+        _rules(seccomp).load()
+    except OSError as error:
+        return f"the kernel refuses a filter ({error.strerror})"
+    return None
+
+
+def _rules(seccomp: ModuleType) -> Any:
+    """What is allowed, what is refused and what is deadly; everything else is refused."""
     arg = seccomp.Arg
-    me = os.getpid()
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
 
-    def rule(action: int, name: str, *when: seccomp.Arg) -> None:
+    def rule(action: int, name: str, *when: Any) -> None:
         if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) != -1:  # older than the call
             rules.add_rule(action, name, *when)
 
@@ -206,9 +215,5 @@ def filter_system_calls() -> str | None:
     rule(seccomp.ALLOW, "clone", arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     rule(seccomp.ALLOW, "prlimit64", arg(0, seccomp.EQ, 0))
     rule(seccomp.ALLOW, "setrlimit")
-    rule(seccomp.ALLOW, "tgkill", arg(0, seccomp.EQ, me))  # abort()
-    try:
-        rules.load()
-    except OSError as error:
-        return f"the kernel refuses a filter ({error.strerror})"
-    return None
+    rule(seccomp.ALLOW, "tgkill", arg(0, seccomp.EQ, os.getpid()))  # abort()
+    return rules

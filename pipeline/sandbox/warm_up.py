@@ -8,10 +8,13 @@ no memory becomes code any more), tables are read. A decoder that needs more fai
 from __future__ import annotations
 
 import gc
+import importlib
 import io
+import pkgutil
 from collections.abc import Iterator
 from typing import Any, Final
 
+import av
 import numpy as np
 import pillow_heif
 from PIL import AvifImagePlugin, Image
@@ -23,7 +26,6 @@ from pipeline.sandbox.warm_up_containers import containers
 from pipeline.sandbox.warm_up_videos import animations, videos
 
 _SIDE: Final = 96
-_FRAMES: Final = 4
 _ORIENTATION: Final = 0x0112
 _KINDS: Final = 13  # stills of one kind each, behind the turned ones
 
@@ -32,6 +34,9 @@ def decoders() -> None:
     """Examine a small file of each kind, every way, in one thread."""
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     Image.init()
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # sound and subtitles come by surprise
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     stills, moving = list(_stills()), [*animations(), *videos()]
     damaged = [blob[: len(blob) * 2 // 3] for blob in [*stills[-_KINDS:], *moving]]
     for blob in [*stills, *moving, *damaged, *containers(stills[0])]:
@@ -49,13 +54,9 @@ def _examine(blob: bytes, profile: Profile, mode: Mode) -> None:
     examine(memoryview(blob), wanted)
 
 
-def _noise(seed: int) -> Image.Image:
-    samples = np.random.default_rng(seed).integers(0, 256, (_SIDE, _SIDE + 8, 4), np.uint8)
-    return Image.fromarray(samples)
-
-
 def _stills() -> Iterator[bytes]:
-    shown = _noise(1)
+    samples = np.random.default_rng(1).integers(0, 256, (_SIDE, _SIDE + 8, 4), np.uint8)
+    shown = Image.fromarray(samples)
     rgb, grey = shown.convert("RGB"), shown.convert("L")
     for picture in (rgb, grey):
         for orientation in range(1, 9):

@@ -41,7 +41,7 @@ def test_the_page_is_whole(results: Results, tmp_path: Path) -> None:
     made = tables.all_tables(results)
     assert {table.key for table in made} == {
         "goals", "corpus", "speed", "ratios", "radii", "latency", "growth", "build", "saved",
-        "memory", "hashing", "equality", "video", "views", "found", "candidates", "scan",
+        "memory", "hashing", "equality", "video", "views", "found", "sandbox", "candidates", "scan",
     }  # fmt: skip
     for table in made:
         assert table.title in text

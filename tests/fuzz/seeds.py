@@ -18,10 +18,10 @@ from tests.support import archives, pictures, videos
 @functools.cache
 def all_files() -> dict[str, bytes]:
     """Name of the kind -> a sound file."""
-    return {**_stills(), **_animations(), **_videos(), **_containers()}
+    return {**stills(), **_animations(), **_videos(), **_containers()}
 
 
-def _stills() -> dict[str, bytes]:
+def stills() -> dict[str, bytes]:
     """Every way to store a picture of the conformance set."""
     shown = pictures.smooth(48, 64, 3)
     return {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matchers import heif, images, jpeg, media, metadata, urls
+from matchers import boxes, containers, images, jpeg, lengths, media, metadata, urls
 from matchers.errors import DecodeError, IndexFormatError, IndicatorSetError, UrlError
 from matchers.examine import Part, Wanted, examine
 from matchers.hamming import HammingIndex
@@ -58,8 +58,18 @@ def _metadata(blob: bytes) -> None:
         metadata.check_exif(blob)
 
 
-def _heif(blob: bytes) -> None:
-    heif.promised_bytes(blob)
+def _boxes(blob: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        boxes.check_items(blob)
+    with contextlib.suppress(DecodeError):
+        boxes.promised_sizes(blob)
+    lengths.is_cut_short(blob)
+
+
+def _container(blob: bytes) -> None:
+    with contextlib.suppress(DecodeError):
+        for _ in containers.walk(blob, containers.Budget(len(blob))):
+            pass
 
 
 def _header(blob: bytes) -> None:
@@ -163,7 +173,8 @@ def _index_folder() -> Path:
 TARGETS: dict[str, Target] = {
     "jpeg": Target(_jpeg, _files("JPEG")),
     "metadata": Target(_metadata, _files("JPEG", "PNG", "TIFF", "GIF")),
-    "heif": Target(_heif, _files("HEIC", "AVIF")),
+    "boxes": Target(_boxes, _files("HEIC", "AVIF", "mpeg4 avi", "libx264 mp4")),
+    "container": Target(_container, _files("zip", "tar", "jpg.gz", "7z", "pdf")),
     "header": Target(_header, lambda: list(seeds.all_files().values())),
     "magic": Target(media.claimed, lambda: [blob[:200] for blob in seeds.all_files().values()]),
     "url": Target(_url, lambda: [b"https://user@example.org:8080/a%2fb/../c?d=%C3%A9#f"]),

@@ -23,5 +23,5 @@ def test_a_parser_answers_or_refuses_as_it_says(name: str):
             target.feed(blob)
         for number in range(SPOILT):
             target.feed(mutations.mutated(files, number))
-        for blob in (b"", b"\0", b"\xff" * 100, b"[" * 100_000, b"9" * 100_000):
+        for blob in (b"", b"\0", b"? {a: b}\n: c", b"\xff" * 100, b"[" * 100_000, b"9" * 100_000):
             target.feed(blob)

@@ -109,23 +109,36 @@ def test_what_a_client_cannot_read_or_should_not_goes_by_reference(world, tmp_pa
     assert rows[1]["user_notice"] == "yes"
 
 
+def test_a_large_file_goes_by_reference(world, tmp_path, monkeypatch):
+    """A video may have more bytes than are sent: the scan reads it where it is."""
+    monkeypatch.setattr("pipeline.rpc.uploads.MOST_CONTENT_BYTES", 1000)
+    source = uploads(tmp_path / "source", 1, 1001)
+    with doors.running(world, tmp_path / "door") as address:
+        send(world, address, Journal(tmp_path / "sent", source, DECLARED))
+    (taken,) = drain(tmp_path / "door" / "log")
+    row = taken.batch.to_pylist()[0]
+    assert (row["content"], row["uri"]) == (None, str(source / "0000.jpg"))
+
+
 def test_refused_rows_are_listed_and_the_command_ends_with_a_status_of_its_own(
-    world, tmp_path, sluis, monkeypatch
+    world, tmp_path, sluis
 ):
     """By row and reason, in a file of the journal."""
-    monkeypatch.setattr("pipeline.rpc.uploads.MOST_CONTENT_BYTES", 1000)
-    source = uploads(tmp_path / "source", 3, 500)
-    (source / "0001.jpg").write_bytes(bytes(1001))
+    source = manifest(
+        tmp_path / "items.jsonl",
+        {"item_id": "short", "url": "https://images.example/a", "kind": "url"},
+        {"item_id": "long", "url": "https://images.example/" + 70_000 * "a", "kind": "url"},
+    )
     with doors.running(world, tmp_path / "door") as address:
         done = sluis(
             "ingest", "send", source, "--door", address, "--journal", "sent", "--keys",
-            world.keys / "uploader", "--part", "public-gallery",
+            world.keys / "uploader",
         )  # fmt: skip
     assert done.status == 4
     assert "1 item refused" in done.err
     assert (tmp_path / "sent" / "refused.csv").read_text().splitlines() == [
         "row,reason",
-        "2,too_many_bytes",
+        "2,malformed: url",
     ]
 
 
@@ -238,36 +251,32 @@ def test_a_door_killed_again_and_again_under_load_loses_nothing_and_keeps_nothin
 def test_a_client_killed_in_the_middle_goes_on_and_nothing_is_twice(world, tmp_path):
     """The journal and the front door's memory of repeats together."""
     source = uploads(tmp_path / "source", 800, 6_000)
-    door = doors.start(world, tmp_path)
-    command = [
-        sys.executable, "-m", "pipeline.cli", "ingest", "send", str(source), "--door",
-        door.address, "--journal", str(tmp_path / "sent"), "--keys",
-        str(world.keys / "uploader"), "--part", "public-gallery",
-    ]  # fmt: skip
-    first = subprocess.Popen(command, cwd=worlds.REPOSITORY, stderr=subprocess.DEVNULL)
-    _until(lambda: _answered(tmp_path / "sent") > 100)
-    first.kill()
-    first.wait()
-    done = subprocess.run(
-        command, cwd=worlds.REPOSITORY, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "800 items answered" in done.stdout
-    assert door.stop() == 0
-    assert sorted(item_ids(drain(tmp_path / "log"))) == sorted(p.name for p in source.iterdir())
+    with doors.running(world, tmp_path / "door") as address:
+        command = [
+            sys.executable, "-m", "pipeline.cli", "ingest", "send", str(source), "--door",
+            address, "--journal", str(tmp_path / "sent"), "--keys",
+            str(world.keys / "uploader"), "--part", "public-gallery",
+            "--consent", "given",
+        ]  # fmt: skip
+        killed = subprocess.Popen(command, cwd=worlds.REPOSITORY, stderr=subprocess.DEVNULL)
+        _until(lambda: _answered(tmp_path / "sent") > 100)
+        killed.kill()
+        killed.wait()
+        sent = send(world, address, Journal(tmp_path / "sent", source, DECLARED))
+    assert sent.rows == 800
+    names = item_ids(drain(tmp_path / "door" / "log"))
+    assert sorted(names) == sorted(path.name for path in source.iterdir())
 
 
 def test_a_second_door_on_one_log_is_refused_and_the_first_goes_on(world, tmp_path):
     """Two writers would overwrite one another."""
-    door = doors.start(world, tmp_path)
-    with pytest.raises(AssertionError, match="has a writer already"):
-        doors.start(world, tmp_path)
-    with doors.service(world, door.address) as service:
-        answers = service.SubmitUploads(
-            doors.messages.SubmitUploadsRequest(uploads=[doors.upload("a")])
-        )
-    assert answers.results[0].outcome == doors.messages.UPLOAD_OUTCOME_ACCEPTED
-    assert door.stop() == 0
+    with (
+        doors.running(world, tmp_path) as address,
+        doors.service(world, address) as service,
+    ):
+        with pytest.raises(AssertionError, match="has a writer already"):
+            doors.start(world, tmp_path)
+        service.SubmitUploads(doors.messages.SubmitUploadsRequest(uploads=[doors.upload("a")]))
     assert item_ids(drain(tmp_path / "log")) == ["a"]
 
 

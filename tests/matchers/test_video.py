@@ -7,6 +7,7 @@ import io
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from support.pictures import bits_apart, reference, smooth, store
 from support.videos import clip, encode, with_matrix
 
@@ -401,3 +402,18 @@ def test_no_byte_flipped_ends_otherwise_than_in_frames_or_a_reason():
         for place in random.integers(0, len(blob), 12).tolist():
             spoiled[place] = int(random.integers(256))
         seen(bytes(spoiled))
+
+
+def test_a_frame_with_metadata_that_nobody_knows_is_seen():
+    """FFmpeg hands out a JPEG frame's EXIF as a kind of side data that PyAV has no name for."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    with av.open(file, "w", format="avi") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for number in range(3):
+            packet = av.Packet(store(smooth(48, 64, number), "JPEG", exif=exif))
+            packet.stream, packet.pts, packet.dts = stream, number, number
+            out.mux(packet)
+    assert len(list(video.decoded(file.getvalue()))) == 3

@@ -16,12 +16,13 @@ SPOILT = 3_000
 def test_a_sound_file_gives_the_same_in_a_child():
     """A child opens nothing and makes no code: whatever a decoder needs, it has had before."""
     with contextlib.closing(Sandbox(1)) as sandbox:
+        stills = seeds.stills()
         sandbox.confinement  # noqa: B018 - starts the child
         child = sandbox._places.queue[-1]
         differing = [
             (name, profile)
             for name, blob in seeds.all_files().items()
-            for profile in PROFILES
+            for profile in (PROFILES if name in stills else ("standard",))
             if not _same_in_a_child(sandbox, blob, profile)
         ]
         assert not differing

@@ -342,6 +342,32 @@ def test_a_torn_tail_in_which_later_blocks_came_first_is_cut_off_whole(place):
     assert item_ids(drain(place)) == ["a"]
 
 
+@pytest.mark.parametrize("consumed", [512, 600])
+def test_a_hole_that_lost_its_header_costs_nothing_of_what_was_not_consumed(place, consumed):
+    """The hole came to the disk before the power went, what was written over it did not."""
+    log = opened(place)
+    names = [f"item-{number}" for number in range(600)]
+    log.append(rows(names, 10))  # one write of three frames
+    reader = UploadLogReader(place)
+    reader.advance(Position(1, consumed))
+    reader.close()
+    crashed(log)
+    with open(newest(place), "r+b") as file:
+        file.seek(segments.read_header(file.fileno()).length)
+        file.write(bytes(512 * 16 + 32))
+    again = opened(place)
+    assert not again.recovered.damaged_segments
+    again.append(rows(["new"]))
+    again.close()
+    log.close()
+    taken = drain(place)
+    assert item_ids(taken) == [*names[consumed:], "new"]
+    assert sum(one.lost_rows for one in taken) == 0
+    reader = UploadLogReader(place)
+    assert reader.backlog().rows == 600 - consumed + 1
+    reader.close()
+
+
 @pytest.mark.parametrize("where", ["body", "header"])
 def test_damage_in_the_middle_loses_only_what_it_hit_and_is_counted_and_set_aside(
     place, caplog, where

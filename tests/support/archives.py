@@ -13,9 +13,8 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from support.pictures import smooth, store
-
 from matchers import containers, limits
+from tests.support.pictures import smooth, store
 
 JPEG = store(smooth(48, 64, 1), "JPEG", quality=80)
 PNG = store(smooth(48, 64, 2), "PNG")

@@ -92,7 +92,7 @@ def _close(path: Path, consumed: int) -> tuple[int, int, bool]:
         found = list(segments.frames(handle, header, header.length, length, 0))
         whole, is_damaged = _whole(handle, found, consumed)
         end = whole[-1].end if whole else header.length
-        rows = whole[-1].first_row + whole[-1].rows if whole else 0
+        rows = max(whole[-1].first_row + whole[-1].rows if whole else 0, consumed)
         if end < length:
             os.ftruncate(handle, end)
         os.fsync(handle)
@@ -113,6 +113,8 @@ def _whole(handle: int, found: Iterable[Frame | Gap], consumed: int) -> tuple[li
     bad_at: int | None = None
     is_damaged = False
     for piece in found:
+        if isinstance(piece, Gap) and piece.next_row is not None and piece.next_row <= consumed:
+            continue  # a hole, whose header did not come to the disk before the power went
         if isinstance(piece, Frame) and (
             piece.first_row + piece.rows <= consumed or segments.body(handle, piece) is not None
         ):

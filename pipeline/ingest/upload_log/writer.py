@@ -200,7 +200,9 @@ class UploadLog:
             with self._changed:
                 self._closing = True
                 while self._waiting:
-                    self._waiting.popleft().done.set_exception(_closed())
+                    one = self._waiting.popleft()
+                    if one.done.set_running_or_notify_cancel():
+                        one.done.set_exception(_closed())
                 self._changed.notify_all()
 
     def _next_group(self) -> list[_Append]:
