@@ -60,8 +60,10 @@ _LEVELS: Final = {"L;2": 85, "L;4": 17}
 # Our own header check below replaces Pillow's, which is a process-wide global and warns first.
 Image.MAX_IMAGE_PIXELS = None
 
-_budget: Final = Budget(limits.MAX_PIXELS_AT_ONCE)
-os.register_at_fork(after_in_child=_budget.count_anew)
+held_pixels: Final = Budget(limits.MAX_PIXELS_AT_ONCE)
+"""What all threads of this process may hold; a process with less memory sets less."""
+
+os.register_at_fork(after_in_child=held_pixels.count_anew)
 _spare: Final = Spare(limits.MAX_SPARE_BYTES)
 os.register_at_fork(after_in_child=_spare.start_anew)
 
@@ -162,7 +164,7 @@ def _open(blob: bytes) -> Image.Image:
 def held(image: Image.Image) -> contextlib.AbstractContextManager[None]:
     """Hold the image's pixels against `limits.MAX_PIXELS_AT_ONCE`; waits until they are free."""
     sizes = [image.size, *(image.coded_sizes if isinstance(image, HeifImage) else ())]
-    return _budget.hold(max(width * height for width, height in sizes))
+    return held_pixels.hold(max(width * height for width, height in sizes))
 
 
 def orientation(image: Image.Image) -> int:

@@ -184,6 +184,10 @@ MAX_VIDEO_PIXELS: Final = 8192 * 4320
 """Largest width * height of a video frame: H.264 and HEVC level 6.2 allow 35,651,584 luma samples
 (ITU-T H.265 table A.8), an 8K picture. Checked on the header, and again by the decoder."""
 
+VIDEO_FRAMES_HELD: Final = 4
+"""What a decoder holds of a video, in pictures of its size at 17 bytes a pixel: 16 reference frames
+of 1.5 to 3 bytes (ITU-T H.264 table A-1, MaxDpbFrames)."""
+
 MAX_VIDEO_SECONDS: Final = 4 * 3600
 """Longest video looked at. Longer ones are seen so far, and fail with `too_long`."""
 

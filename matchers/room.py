@@ -11,6 +11,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from matchers.errors import DecodeError
+
 
 class Budget:
     """A number of pixels that threads share; whoever asks for more than is left waits.
@@ -20,18 +22,29 @@ class Budget:
     """
 
     def __init__(self, pixels: int) -> None:
-        self._pixels = pixels
+        self.pixels = pixels
+        self.count_anew()
+
+    def allow(self, pixels: int) -> None:
+        """Share so many from now on; nobody may hold any."""
+        self.pixels = pixels
         self.count_anew()
 
     def count_anew(self) -> None:
         """In a forked child nobody gives back what the parent's other threads held."""
-        self._left = self._pixels
+        self._left = self.pixels
         self._waiting: deque[object] = deque()
         self._returned = threading.Condition()
 
     @contextlib.contextmanager
     def hold(self, pixels: int) -> Iterator[None]:
-        """Hold so many while the block lasts; waits until they are free."""
+        """Hold so many while the block lasts; waits until they are free.
+
+        Raises:
+            DecodeError: reason `out_of_memory`, for more than there ever are.
+        """
+        if pixels > self.pixels:
+            raise DecodeError("out_of_memory")
         place = object()
         returned = self._returned
         with returned:

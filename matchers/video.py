@@ -232,8 +232,11 @@ def _check(stream: Any) -> None:
         raise DecodeError("encrypted")
     if context is None or context.codec.name not in CODECS:
         raise DecodeError("unknown_codec")
-    if context.width * context.height > limits.MAX_VIDEO_PIXELS:
+    pixels = context.width * context.height
+    if pixels > limits.MAX_VIDEO_PIXELS:
         raise DecodeError("too_many_pixels")
+    if pixels * limits.VIDEO_FRAMES_HELD > images.held_pixels.pixels:
+        raise DecodeError("out_of_memory")
 
 
 def _cover_pictures(container: av.container.InputContainer, numbers: list[int]) -> list[bytes]:

@@ -174,7 +174,8 @@ def _wrapped(photos: Path) -> list[tuple[str, str, bytes, int]]:
     return [
         ("fifth frame of a GIF", "image", _gif([*others, listed]), 0),
         ("two seconds of a video", "video", _video([others[0], listed, others[1]]), 0),
-        ("in a zip in a zip", "container", _zip({"inner.zip": _zip({"picture.jpg": _jpeg(listed, 72)})}), 2),
+        ("in a zip in a zip", "container",
+         _zip({"inner.zip": _zip({"picture.jpg": _jpeg(listed, 72)})}), 2),
         ("in a zip beside another", "container",
          _zip({"a.jpg": _recompressed(others[2]), "b.jpg": _jpeg(listed, 74)}), 2),
     ]  # fmt: skip

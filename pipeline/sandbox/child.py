@@ -1,7 +1,8 @@
 """The child: gives up all it can, then examines one item after the other until the parent is gone.
 
-Started by `pool` as `python -m pipeline.sandbox.child CHANNEL PARENT MEMORY CONTENT`: the number of
-its end of the channel, the parent's process id, and two limits in bytes.
+Started by `pool` as `python -m pipeline.sandbox.child CHANNEL PARENT CONTENT MEMORY PIXELS`: the
+number of its end of the channel, the parent's process id, the bytes of the largest item, and its
+`limits.Room`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ import sys
 from pipeline.sandbox import channel, confine, limits
 
 
-def main(number: int, parent: int, memory_bytes: int, content_bytes: int) -> None:
+def main(number: int, parent: int, content_bytes: int, memory_bytes: int, pixels: int) -> None:
     """Confine this process, then serve until the channel is closed."""
     network = confine.before_imports(parent)
 
     # Not before there is no network: these load every decoder.
+    from matchers import images
     from pipeline.sandbox import warm_up
 
+    images.held_pixels.allow(pixels)
     with socket.socket(fileno=number) as parent_end:
         warm_up.decoders()
         confine.give_up(parent, memory_bytes, content_bytes)

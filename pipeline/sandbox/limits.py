@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
+
+from matchers.limits import MAX_PIXELS
 
 # --- time -----------------------------------------------------------------------------------
 
@@ -22,9 +25,27 @@ START_SECONDS: Final = 300
 
 # --- memory ---------------------------------------------------------------------------------
 
-MEMORY_BYTES: Final = 3 * 1024**3
-"""Memory of a child beside what it starts with. The most a decoder holds of a picture at
-`matchers.limits.MAX_PIXELS` is 2.5 GB."""
+
+@dataclass(frozen=True)
+class Room:
+    """What a child has for an item.
+
+    Attributes:
+        memory_bytes: beside what it starts with.
+        pixels: the largest picture that it decodes.
+    """
+
+    memory_bytes: int
+    pixels: int
+
+
+USUAL: Final = Room(1024**3, 40_000_000)
+"""Of each child: pictures of 40 megapixels at the 17 bytes a pixel that decoders hold at most, and
+videos of 4K. All children together then take no more than so many GiB."""
+
+LARGE: Final = Room(3 * 1024**3, MAX_PIXELS)
+"""Of the one further child that items go to which need more: the most a decoder holds of a picture
+at `matchers.limits.MAX_PIXELS` is 2.5 GB."""
 
 # --- what comes back ------------------------------------------------------------------------
 

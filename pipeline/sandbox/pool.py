@@ -21,6 +21,8 @@ from pipeline.sandbox.process import Child
 
 _log: Final = logging.getLogger(__name__)
 
+_NEEDS_MORE: Final = "out_of_memory"
+
 
 class Sandbox:
     """Examines items in processes that can do nothing else. Thread-safe.
@@ -33,18 +35,19 @@ class Sandbox:
         processes: int,
         *,
         require_filter: bool = False,
-        memory_bytes: int = limits.MEMORY_BYTES,
+        room: limits.Room = limits.USUAL,
     ) -> None:
         """A sandbox of at most `processes` children; further calls wait for one.
 
         Args:
             processes: how many items are examined at once.
             require_filter: refuse to work where system calls cannot be filtered.
-            memory_bytes: what each child may hold beside what it starts with.
+            room: what each child has for an item.
         """
         self._processes = processes
         self._require_filter = require_filter
-        self._memory_bytes = memory_bytes
+        self._room = room
+        self._large = threading.Lock()
         self._owner = os.getpid()
         self._places: queue.LifoQueue[Child | None] = queue.LifoQueue()
         for _ in range(processes):
@@ -84,8 +87,25 @@ class Sandbox:
         content = memory.seal(blob)
         if isinstance(content, bytes):
             raise DecodeError("empty")
-        with self._child() as child:
-            return child.examine(content, wanted)
+        try:
+            with self._child() as child:
+                parts = child.examine(content, wanted)
+        except DecodeError as error:
+            if error.reason != _NEEDS_MORE:
+                raise
+        else:
+            if all(part.reason != _NEEDS_MORE for part in parts):
+                return parts
+        return self._examine_at_large(content, wanted)
+
+    def _examine_at_large(self, content: memory.Sealed, wanted: Wanted) -> tuple[Part, ...]:
+        """In a further child with more room: one item at a time, so that memory stays bounded."""
+        with self._large:
+            child = self._new_child(limits.LARGE)
+            try:
+                return child.examine(content, wanted)
+            finally:
+                child.end()
 
     def close(self) -> None:
         """End all children, each after the item at hand."""
@@ -112,13 +132,13 @@ class Sandbox:
     def _start(self) -> Child:
         with self._first:
             if self._confinement is None:  # alone: it fills the kernels' cache for the others
-                child = self._new_child()
+                child = self._new_child(self._room)
                 self._confinement = child.confinement
                 return child
-        return self._new_child()
+        return self._new_child(self._room)
 
-    def _new_child(self) -> Child:
-        child = Child(self._starter, self._memory_bytes, MAX_LARGE_BYTES)
+    def _new_child(self, room: limits.Room) -> Child:
+        child = Child(self._starter, room, MAX_LARGE_BYTES)
         lacking = child.confinement.system_calls
         if lacking is not None and self._require_filter:
             child.end()

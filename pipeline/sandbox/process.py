@@ -46,13 +46,13 @@ class Child:
         is_running: whether it can be asked again.
     """
 
-    def __init__(self, starter: Executor, memory_bytes: int, content_bytes: int) -> None:
+    def __init__(self, starter: Executor, room: limits.Room, content_bytes: int) -> None:
         """Start a child and wait until it has given up all it can.
 
         Args:
             starter: runs the start in a thread that lives as long as the child is to: the kernel
                 ends a child with the thread that started it.
-            memory_bytes: what it may hold beside what it starts with.
+            room: what it has for an item.
             content_bytes: the largest item.
 
         Raises:
@@ -62,7 +62,8 @@ class Child:
         self.is_running = True
         self._channel, theirs = socket.socketpair()
         with theirs, tempfile.TemporaryFile() as last_words:
-            arguments = [theirs.fileno(), os.getpid(), memory_bytes, content_bytes]
+            arguments = [theirs.fileno(), os.getpid(), content_bytes]
+            arguments += [room.memory_bytes, room.pixels]
             self._process = starter.submit(_start, arguments, theirs, last_words).result()
             theirs.close()
             try:

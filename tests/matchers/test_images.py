@@ -655,7 +655,7 @@ def room_for_two(monkeypatch) -> None:
     """A budget of two pictures of 60 x 80, which tells when a third would have to wait."""
     budget = Budget(2 * 60 * 80)
     budget._returned = NoWaiting()
-    monkeypatch.setattr(images, "_budget", budget)
+    monkeypatch.setattr(images, "held_pixels", budget)
 
 
 def test_decoded_lends_the_pixels_that_decode_gives():
@@ -697,11 +697,17 @@ def test_the_largest_picture_fits_the_budget():
     assert limits.MAX_PIXELS <= limits.MAX_PIXELS_AT_ONCE
 
 
+def test_a_picture_larger_than_the_whole_budget_is_refused_by_name(monkeypatch):
+    """In a process with less memory: it would wait for ever."""
+    monkeypatch.setattr(images, "held_pixels", Budget(60 * 80 - 1))
+    assert reason_of(WHOLE["png"]) == "out_of_memory"
+
+
 def test_threads_that_wait_for_the_budget_all_get_their_turn(monkeypatch):
     """Eight threads with room for one picture at a time each decode theirs, one by one."""
     budget = Budget(60 * 80)
     budget._returned = ImpatientCondition()
-    monkeypatch.setattr(images, "_budget", budget)
+    monkeypatch.setattr(images, "held_pixels", budget)
     inside: list[int] = []
     together: list[int] = []
 
@@ -759,20 +765,20 @@ def test_a_forked_child_has_the_whole_budget():
     """What the parent held is not held in a child, whose own blocks end as ever."""
 
     def decodes_after_the_fork() -> bool:
-        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
+        with images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE):
             pass
         large.close()
-        with images._budget.hold(limits.MAX_PIXELS_AT_ONCE):
-            full = images._budget._left == 0
+        with images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE):
+            full = images.held_pixels._left == 0
         with images._spare.lend(Spare.LEAST_BYTES):
             pass
         return full and images.decode(WHOLE["jpeg"]).shape == (60, 80, 3)
 
     with contextlib.ExitStack() as large:
-        large.enter_context(images._budget.hold(limits.MAX_PIXELS_AT_ONCE))
+        large.enter_context(images.held_pixels.hold(limits.MAX_PIXELS_AT_ONCE))
         with images._spare._lock:
             assert holds_in_a_forked_child(decodes_after_the_fork)
-    assert images._budget._left == limits.MAX_PIXELS_AT_ONCE
+    assert images.held_pixels._left == limits.MAX_PIXELS_AT_ONCE
 
 
 def test_a_jpeg_of_very_many_scans_is_refused():

@@ -239,7 +239,7 @@ def test_the_fast_decoder_is_not_asked_about_inks(monkeypatch):
 def test_pixels_are_held_against_the_budget_in_fast_mode_too(monkeypatch):
     """As long as the block lasts, however it ends."""
     budget = Budget(200 * 300 + 7)
-    monkeypatch.setattr(images, "_budget", budget)
+    monkeypatch.setattr(images, "held_pixels", budget)
     with grey.grey_as_stored(PHOTO):
         assert budget._left == 7
     with pytest.raises(ZeroDivisionError), grey.grey_as_stored(PHOTO):

@@ -117,6 +117,18 @@ def test_a_child_that_dies_takes_one_item_with_it(taken_over: Sandbox, attempt: 
     assert told(taken_over, "answer") == "done"
 
 
+def test_an_item_that_needs_more_room_is_examined_in_a_child_that_has_it():
+    """Children are small, so that all together stay within bounds; large items go one by one."""
+    blob = pictures.store(pictures.smooth(60, 80), "PNG")
+    sandbox = Sandbox(1, room=limits.Room(limits.USUAL.memory_bytes, 60 * 80 - 1))
+    try:
+        (part,) = sandbox.examine(blob, WANTED)
+    finally:
+        sandbox.close()
+    assert part.reason is None
+    assert part.fingerprints is not None
+
+
 def test_a_child_that_computes_too_long_is_ended(taken_over: Sandbox):
     """By the kernel, by processor time: the load of the machine does not decide it."""
     assert told(taken_over, "spin") == "timed_out"
