@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from matchers import containers, digests, fingerprints, media, motion, patience, pdq
@@ -17,6 +18,8 @@ from matchers.fingerprints import Fingerprints
 from matchers.media import Medium, Visual
 from matchers.pictures import pictures
 from matchers.views import Profile
+
+_NO_DIGESTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope"})
 """Reasons for which something is left shut; every other reason is a failure."""
@@ -42,7 +45,7 @@ class Wanted:
     digest_item: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """An item, or something inside it.
 
@@ -59,7 +62,7 @@ class Part:
     locator: tuple[int, ...]
     medium: Medium | None
     content: bytes
-    digests: Mapping[str, bytes] = field(default_factory=dict)
+    digests: Mapping[str, bytes] = field(default_factory=lambda: _NO_DIGESTS)
     fingerprints: Fingerprints | None = None
     reason: str | None = None
 

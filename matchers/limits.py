@@ -199,8 +199,8 @@ CLEARER_QUALITY: Final = 10
 fades in is not to be judged by its palest frame."""
 
 MAX_CODES: Final = 4_000_000
-"""Most codes of one item, of all its frames and views: 172 MB. Four hours of film that moves without
-a pause come to 3.6 million under `thorough`."""
+"""Most codes of one item, of all its frames and views: 172 MB. Four hours of film that moves
+without a pause come to 3.6 million under `thorough`."""
 
 MAX_PLANES: Final = 4_000
 """Most planes of one item that near matches can be fitted from, 16 KiB each: the first half hour of

@@ -55,7 +55,7 @@ class Hit:
     share_percent: int | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Examined:
     """What is left of a part of an item once its bytes are gone: the part and its exact match."""
 
