@@ -11,7 +11,7 @@ from PIL import Image
 from support.pictures import bits_apart, reference, smooth, store
 from support.videos import clip, encode, with_matrix
 
-from matchers import limits, pdq, video
+from matchers import limits, patience, pdq, video
 from matchers.errors import DecodeError
 from matchers.fingerprints import of_pictures
 from matchers.pictures import Picture, pictures
@@ -417,3 +417,59 @@ def test_a_frame_with_metadata_that_nobody_knows_is_seen():
             packet.stream, packet.pts, packet.dts = stream, number, number
             out.mux(packet)
     assert len(list(video.decoded(file.getvalue()))) == 3
+
+
+@pytest.mark.parametrize("jump", [-5 * 3600.0, 5 * 3600.0])
+def test_recordings_that_were_joined_are_seen_to_their_end(jump):
+    """The second one's clock goes on from elsewhere; players play it through, and so do we."""
+    clock = video._Clock(0.1)
+    times = [n * 0.1 for n in range(5)] + [jump + n * 0.1 for n in range(5)]
+    assert [clock.at(time) for time in times] == pytest.approx([n * 0.1 for n in range(10)])
+
+
+def test_a_slide_is_shown_for_as_long_as_it_says():
+    """A minute between two frames is no jump."""
+    clock = video._Clock(0.1)
+    assert [clock.at(time) for time in (7.0, 7.1, 66.0)] == pytest.approx([0, 0.1, 59.0])
+
+
+def test_a_picture_that_fades_in_is_not_judged_by_its_palest_frame():
+    """The pale frame has the same code and too little quality to be looked up."""
+    scene = smooth(120, 160, seed=3)
+    pale = np.rint(128 + 0.04 * (scene.astype(float) - 128)).astype(np.uint8)
+    found, _ = of_pictures(pictures(encode([pale] + [scene] * 20), "video"), "plain")
+    code, _ = reference(scene)
+    good = found.quality >= limits.PDQ_MIN_QUALITY
+    assert min(bits_apart(one, code) for one in found.codes[good]) <= 10
+
+
+def test_when_time_is_over_what_was_seen_stays():
+    """Whoever runs the matchers says when; the frames until then are examined."""
+    asked = iter([False] * 12 + [True] * 1_000)
+    patience.allow(lambda: next(asked))
+    try:
+        found, reason = of_pictures(pictures(encode([smooth(60, 80)] * 30), "video"), "plain")
+    finally:
+        patience.allow(lambda: False)
+    assert reason == "timed_out"
+    assert found is not None
+
+
+def test_a_film_of_too_many_codes_keeps_the_first_of_them(monkeypatch):
+    """Memory is bounded, and what is beyond is said to be unseen."""
+    monkeypatch.setattr(limits, "MAX_CODES", 40)
+    scenes = [smooth(60, 80, seed=seed) for seed in range(12) for _ in range(3)]
+    found, reason = of_pictures(pictures(encode(scenes), "video"), "standard")
+    assert reason == "too_many_frames"
+    assert 0 < len(found.codes) <= 40
+
+
+def test_only_so_many_frames_can_be_fitted_to(monkeypatch):
+    """Their planes are large; the codes of later frames are looked up all the same."""
+    monkeypatch.setattr(limits, "MAX_PLANES", 2)
+    scenes = [smooth(60, 80, seed=seed) for seed in range(4) for _ in range(3)]
+    found, reason = of_pictures(pictures(encode(scenes), "video"), "refine")
+    assert reason is None
+    assert len(found.planes) <= 2
+    assert found.plane.max() < len(found.planes)
+    assert (found.plane[found.frame == found.frame.max()] == -1).all()
