@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pipeline.cli.common import Address, AsJson, candidate_id, check_address, counted, err, out
+from pipeline.cli.common import Address, AsJson, candidate_id, check_address, err, out
 from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
 from pipeline.places import inner_place, spans_shown
-from pipeline.text import shown
+from pipeline.text import counted, shown
 
 if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from pipeline.cli.common import Address, ProviderKeys, check_address, err, out
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline import run
@@ -317,8 +318,8 @@ def _progress() -> Iterator[run.Listener]:
     with Progress(
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f} items/s"),
-        TextColumn("[bold]{task.fields[candidates]:,} candidates"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("[bold]{task.fields[candidates]}"),
         TextColumn("{task.fields[failures]:,} failed"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
@@ -329,8 +330,8 @@ def _progress() -> Iterator[run.Listener]:
         def show(progress: run.Progress) -> None:
             nonlocal task
             fields: dict[str, Any] = {
-                "rate": progress.rows_per_second,
-                "candidates": progress.tally.candidate,
+                "rate": _rate(progress),
+                "candidates": counted(progress.tally.candidate, "candidate"),
                 "failures": progress.tally.failed_total,
                 "left": _time_left(progress),
             }
@@ -353,13 +354,22 @@ def _plain_lines() -> run.Listener:
             return
         last, shown = now, done
         err.print(
-            f"{done:,} of {progress.rows:,} items, "
-            f"{progress.rows_per_second:,.0f} items/s, {progress.tally.candidate:,} candidates, "
+            f"{done:,} of {counted(progress.rows, 'item')}, {_rate(progress)}, "
+            f"{counted(progress.tally.candidate, 'candidate')}, "
             f"{progress.tally.failed_total:,} failed, {_time_left(progress)}",
             soft_wrap=True,
         )
 
     return show
+
+
+def _rate(progress: run.Progress) -> str:
+    """What is done a second; where items hold parts, how many there were as well."""
+    inner = progress.tally.inner
+    if not inner:
+        return f"{progress.counted_per_second:,.0f} items/s"
+    inside = counted(inner, "part")
+    return f"{inside} inside, {progress.counted_per_second:,.0f} items and parts/s"
 
 
 def _time_left(progress: run.Progress) -> str:
