@@ -145,7 +145,8 @@ class Scanner:
                 parts = (replace(item, reason=error.reason),)
             # An exact list answers for bytes that no decoder can read; ours is the digest that
             # counts, whatever a decoder that was taken over says.
-            parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *parts[1:])
+            inside = parts[1:] if medium == "container" else _clip(parts[1:], medium)
+            parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *inside)
         return tuple(Examined(part, self._exact(part)) for part in parts)
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
@@ -242,6 +243,12 @@ class Scanner:
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
+
+
+def _clip(inside: Sequence[Part], medium: Medium) -> Sequence[Part]:
+    """What a picture may have inside: the clip of a motion photo."""
+    is_clip = [part.locator == (1,) and part.medium == "video" for part in inside]
+    return inside if medium == "image" and is_clip == [True] else ()
 
 
 def _view(found: Fingerprints, row: int) -> str:
