@@ -2,8 +2,8 @@
 
 Every file's first picture is looked at in each rendering. The frames of an animated GIF, PNG, WebP
 or AVIF follow, composited as they are shown, with their time; as in a video, those are
-kept that `sampling` picks. The pages of a TIFF and the further pictures of a phone's multi-picture
-JPEG have no time, and each is looked at.
+kept that `sampling` picks. The pages of a TIFF and the further pictures of a HEIC or a
+phone's multi-picture JPEG have no time, and each is looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matchers.pictures import Picture, Rendering
 from matchers.sampling import Look, Sampler
 
 _ANIMATED: Final = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
-_PAGED: Final = frozenset({"TIFF", "MPO"})
+_PAGED: Final = frozenset({"TIFF", "MPO", "HEIF"})
 _MAY_BE_MORE: Final = (
     (0, b"GIF8"),
     (0, b"\x89PNG\r\n\x1a\n"),
@@ -34,8 +34,7 @@ _MAY_BE_MORE: Final = (
     (0, b"II+\0"),
     (0, b"MM\0+"),
 )
-_MULTI_PICTURE: Final = b"MPF\0"  # in a JPEG's head (CIPA DC-007)
-_HEAD_BYTES: Final = 65_536
+_MULTI_PICTURE: Final = b"MPF\0"  # in some segment of a JPEG (CIPA DC-007)
 _SHORTEST_SECONDS: Final = 0.02
 _SHOWN_SECONDS: Final = 0.1
 """Browsers show a frame of less than 20 ms, or of no stated time, for 100 ms."""
@@ -60,10 +59,19 @@ def pictures(blob: bytes) -> Iterator[Picture]:
                 yield Picture(page.black, "on_black")
 
 
+def has_more(blob: bytes) -> bool:
+    """Whether a file has more than one picture.
+
+    Raises:
+        DecodeError: see `images.opened`.
+    """
+    return _kind(blob) is not None
+
+
 def _kind(blob: bytes) -> str | None:
     """The format of a file with more than one picture; None for any other."""
     may_be_more = any(blob.startswith(magic, place) for place, magic in _MAY_BE_MORE)
-    if not may_be_more and _MULTI_PICTURE not in blob[:_HEAD_BYTES]:
+    if not may_be_more and _MULTI_PICTURE not in blob:
         return None
     with images.opened(blob) as image, images.decode_errors("corrupt"):
         return image.format if getattr(image, "is_animated", False) else None
@@ -146,6 +154,7 @@ class _Watch:
         self._sampler = Sampler()
         self._hasher: LumaHasher | None = None
         self._last: Picture | None = None
+        self._is_close = False
 
     @property
     def has_seen(self) -> bool:
@@ -153,11 +162,13 @@ class _Watch:
 
     def look(self, pixels: Pixels, now: float) -> Iterator[Picture]:
         """The frame, if it is worth it; the first of a file has been looked at as a still."""
+        yield from self._long_shown(now)
         grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
         self._hasher = self._hasher or LumaHasher(grey.shape)
         glance = self._hasher.glance(grey, limited_range=False)
         before, self._last = self._last, Picture(pixels, self._rendering, now, glance)
         look = self._sampler.look(glance, now - (before.time_seconds or 0.0) if before else 0.0)
+        self._is_close = look is Look.KEY
         if look is Look.MOVING:
             yield self._last
         elif look is Look.KEY and now > 0:
@@ -166,4 +177,13 @@ class _Watch:
     def end(self, now: float) -> Iterator[Picture]:
         """The last frame, until it goes."""
         if self._last is not None:
+            yield from self._long_shown(now)
             yield replace(self._last, time_seconds=now)
+
+    def _long_shown(self, now: float) -> Iterator[Picture]:
+        """The frame that goes now, closely: it was on show for long, and only glanced at."""
+        last = self._last
+        if last is None or self._is_close:
+            return
+        if now - (last.time_seconds or 0.0) >= limits.STEADY_SECONDS:
+            yield replace(last, glance=None)

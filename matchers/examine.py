@@ -21,8 +21,9 @@ from matchers.views import Profile
 
 _NO_DIGESTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
-SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope"})
-"""Reasons for which something is left shut; every other reason is a failure."""
+SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope", "no_video_track"})
+"""Reasons for which something is left shut (a sound recording has no video track); every other
+reason is a failure."""
 
 
 @dataclass(frozen=True)

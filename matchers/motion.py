@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_FIRST_BOX: Final = re.compile(rb"\0\0\0([\x10-\x40])ftyp[0-9A-Za-z ]{4}")
-"""Length and type of an `ftyp` box, and its brand (ISO/IEC 14496-12, 4.3)."""
+_FIRST_BOX: Final = re.compile(rb"\0\0[\0-\x10].ftyp[0-9A-Za-z ]{4}", re.DOTALL)
+"""Length (some kilobytes at most) and type of an `ftyp` box, and its brand (ISO/IEC 14496-12)."""
 
 
 def clip_behind(still: bytes | memoryview) -> memoryview | None:

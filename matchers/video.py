@@ -382,11 +382,12 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
-    """The frames that `sampling` picks, and the last once more, which ends its showing."""
+    """The frames that `sampling` picks, what was on show for long, and the last once more."""
     sampler = Sampler()
     hasher: LumaHasher | None = None
     made_for: object = None
-    last: tuple[Luma, Glance] | None = None
+    last: Luma | None = None
+    is_close = False
     damage: str | None = None
     before = 0.0
     try:
@@ -395,8 +396,11 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
                 made_for = (frame.pixels.shape, frame.turn)
                 hasher = LumaHasher(frame.pixels.shape, frame.turn)
             glance = hasher.glance(frame.pixels, limited_range=frame.limited_range)
-            look = sampler.look(glance, frame.time_seconds - before)
-            last, before = (frame, glance), frame.time_seconds
+            shown_for = frame.time_seconds - before
+            if last is not None and not is_close and shown_for >= limits.STEADY_SECONDS:
+                yield _picture(last, None)  # only glanced at when it came
+            look = sampler.look(glance, shown_for)
+            last, is_close, before = frame, look is Look.KEY, frame.time_seconds
             if look is Look.MOVING:
                 yield _picture(frame, glance)
             elif look is Look.KEY:
@@ -406,7 +410,7 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
     except DecodeError as error:
         damage = error.reason
     if last is not None:
-        yield _picture(*last)
+        yield _picture(last, None)
     if damage:
         raise DecodeError(damage)
 

@@ -77,8 +77,6 @@ def _listed(blob: memoryview) -> list[zipfile.ZipInfo]:
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError):
         split = bytes(blob[:4]) == _SPLIT_SIGNATURE
         raise DecodeError("multi_volume" if split else "corrupt") from None
-    if any(info.volume for info in listed):
-        raise DecodeError("multi_volume")
     return listed
 
 
@@ -99,6 +97,8 @@ def _pieces(info: zipfile.ZipInfo, blob: memoryview, budget: Budget) -> Iterator
         raise DecodeError("encrypted")
     if start == info.header_offset:
         raise DecodeError("corrupt")
+    if info.volume:
+        raise DecodeError("multi_volume")
     if info.compress_type not in _METHODS:
         raise DecodeError("unsupported_compression")
     if end > len(blob):
