@@ -12,7 +12,7 @@ import importlib
 import io
 import pkgutil
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import av
 import numpy as np
@@ -20,6 +20,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image
 
 from matchers.examine import Wanted, examine
+from matchers.limits import VIEWS_SHORTER_SIDE_PIXELS
 from matchers.pdq import Mode
 from matchers.views import PROFILES, Profile
 from pipeline.sandbox.warm_up_containers import containers
@@ -27,6 +28,7 @@ from pipeline.sandbox.warm_up_videos import animations, videos
 
 _SIDE: Final = 96
 _ORIENTATION: Final = 0x0112
+_MODES: Final = get_args(Mode)
 _KINDS: Final = 13  # stills of one kind each, behind the turned ones
 
 
@@ -46,6 +48,10 @@ def decoders() -> None:
             _examine(blob, profile, "exact")
     for blob in stills:
         _examine(blob, "plain", "fast")
+    for blob in _large_ones():
+        for profile in PROFILES:
+            for mode in _MODES:
+                _examine(blob, profile, mode)
     gc.collect()  # FFmpeg's threads end with the files they belong to
 
 
@@ -72,6 +78,17 @@ def _stills() -> Iterator[bytes]:
         file = io.BytesIO()
         pillow_heif.from_pillow(picture).save(file)
         yield file.getvalue()
+
+
+def _large_ones() -> Iterator[bytes]:
+    """Large enough to be made smaller first, between bars: what is cut out is looked at again."""
+    side = 2 * VIEWS_SHORTER_SIDE_PIXELS
+    noise = np.random.default_rng(3).integers(0, 256, (_SIDE // 8, _SIDE // 8, 3), np.uint8)
+    shown = Image.new("RGB", (side, side))
+    shown.paste(Image.fromarray(noise).resize((side, side // 2)), (0, side // 4))
+    for mode in ("RGB", "L"):
+        for name in ("JPEG", "BMP"):
+            yield _stored(shown.convert(mode), name)
 
 
 def _stored(picture: Image.Image, file_format: str, **options: Any) -> bytes:
