@@ -61,10 +61,11 @@ def stills() -> Iterator[tuple[str, bytes]]:
             for mode in ("RGB", "L", "RGBA"):
                 for file_format in (next(others), *(["JPEG"] if mode != "RGBA" else [])):
                     shown = picture.convert(mode)
-                    yield f"{name}, {side}, {mode}, {file_format}", _stored(shown, file_format)
+                    yield f"{name}, {side}, {mode}, {file_format}", stored(shown, file_format)
 
 
-def _stored(picture: Image.Image, file_format: str) -> bytes:
+def stored(picture: Image.Image, file_format: str) -> bytes:
+    """The picture as a file, soon rather than small."""
     options = {"PNG": {"compress_level": 1}, "WEBP": {"method": 0}, "AVIF": {"speed": 10}}
     return pictures.store(picture, file_format, **options.get(file_format, {}))
 
@@ -72,19 +73,30 @@ def _stored(picture: Image.Image, file_format: str) -> bytes:
 def clips() -> Iterator[tuple[str, bytes]]:
     """Each size and kind, letterboxed and not."""
     for height, width in VIDEO_SIDES:
-        whole = np.asarray(Image.fromarray(pictures.smooth(90, 160, 4)).resize((width, height)))
-        boxed = whole.copy()
-        boxed[: height // 8] = boxed[-(height // 8) :] = 0
-        for codec, container, pixel_format, colour_range in VIDEO_KINDS:
-            for name, picture in (("", whole), (" letterboxed", boxed)):
-                shown = picture[..., 1] if pixel_format == "gray" else picture
-                yield (
-                    f"{width} x {height} {pixel_format}{name}",
-                    videos.encode(
-                        [shown] * FRAMES,
-                        codec=codec,
-                        container=container,
-                        pixel_format=pixel_format,
-                        colour_range=colour_range,
-                    ),
-                )
+        for kind in VIDEO_KINDS:
+            yield f"{width} x {height} {kind[2]}", clip(height, width, *kind)
+            yield f"{width} x {height} {kind[2]}, bars", clip(height, width, *kind, boxed=True)
+
+
+def clip(
+    height: int,
+    width: int,
+    codec: str,
+    container: str,
+    pixel_format: str,
+    colour_range: int,
+    *,
+    boxed: bool = False,
+) -> bytes:
+    """A few frames that stand still, with bars above and below if `boxed`."""
+    small = Image.fromarray(pictures.smooth(height // 8, width // 8, 4))
+    shown = np.array(small.resize((width, height)))
+    if boxed:
+        shown[: height // 8] = shown[-(height // 8) :] = 0
+    return videos.encode(
+        [shown[..., 1] if pixel_format == "gray" else shown] * FRAMES,
+        codec=codec,
+        container=container,
+        pixel_format=pixel_format,
+        colour_range=colour_range,
+    )
