@@ -46,6 +46,12 @@ class Fingerprints:
     plane: npt.NDArray[np.int32]
     too_low: int = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (self.codes, self.quality, self.views, self.frame, self.frames)
+        return sum(array.nbytes for array in (*arrays, self.renderings, self.planes, self.plane))
+
     def rendering(self, row: int) -> Rendering:
         """How the picture of a code comes from what is stored."""
         return RENDERINGS[int(self.renderings[self.frame[row]])]

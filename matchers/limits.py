@@ -110,6 +110,10 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 
 # --- lookup ---------------------------------------------------------------------------------
 
+MOST_HITS: Final = 10
+"""Indicators of a set that are told of one part of an item: the best, and what is left where people
+have rejected that one."""
+
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from matchers import digests, media, pdq, urls, views
@@ -42,6 +42,7 @@ class Hit:
         view: which view of the picture matched, in words; empty for exact methods.
         spans_seconds: first and last second of each showing; empty for stills and exact methods.
         share_percent: of the frames of a video indicator that were found; None for others.
+        others: further hits of the part, the next best first; they do not make hits differ.
     """
 
     set_number: int
@@ -53,6 +54,7 @@ class Hit:
     view: str = ""
     spans_seconds: tuple[tuple[float, float], ...] = ()
     share_percent: int | None = None
+    others: tuple[Hit, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,21 +156,18 @@ class Scanner:
 
         Matches come before near matches, known before new, then the nearest.
         """
-        best: list[Hit | None] = [one.exact for one in batch]
+        hits: list[list[Hit]] = [[one.exact] if one.exact else [] for one in batch]
         shown = [one.part.fingerprints for one in batch]
         asked: set[int] = set()
         for number, indicators in self._perceptual:
             places, found = look_up(shown, indicators)
             asked |= places
             for one in found:
-                hit = self._hit(number, one, batch[one.place].part)
-                held = best[one.place]
-                if held is None or self._preference(hit) < self._preference(held):
-                    best[one.place] = hit
+                hits[one.place].append(self._hit(number, one, batch[one.place].part))
         unusable = {n for n, one in enumerate(shown) if one is not None} - asked
         return [
-            QUALITY_TOO_LOW if hit is None and place in unusable else hit
-            for place, hit in enumerate(best)
+            QUALITY_TOO_LOW if not found and place in unusable else self._best(found)
+            for place, found in enumerate(hits)
         ]
 
     def scan(
@@ -226,17 +225,27 @@ class Scanner:
                 return Examined(part, Hit(number, row, "url", 0, None, unit))
         return Examined(part)
 
-    def _preference(self, hit: Hit) -> tuple[bool, bool, int, str, str]:
+    def _best(self, hits: list[Hit]) -> Hit | None:
+        """The best hit, with the others behind it."""
+        if not hits:
+            return None
+        first, *others = sorted(hits, key=self._preference)
+        return replace(first, others=tuple(others))
+
+    def _preference(self, hit: Hit) -> tuple[bool, bool, bool, int, int, str, str]:
         """Smaller is better: a match before a near match, known before new, then the nearest.
 
-        Names decide at last, not places: the order of the sets says nothing.
+        A picture comes before a video, whose share is not to be weighed against a distance. Names
+        decide at last, not places: the order of the sets says nothing.
         """
         found = self.sets[hit.set_number]
         name: str = found.indicator_ids[hit.indicator].as_py()
         return (
             hit.method == views.METHOD,
             self._kind(hit) == "new",
+            hit.method == "vpdq",
             hit.distance_bits,
+            -(hit.share_percent or 0),
             found.manifest.set_id,
             name,
         )

@@ -69,6 +69,9 @@ _MOST_OF_ONE_INDICATOR: Final = 10
 _MOST_PARTS_AT_ONCE: Final = 4_096
 """Parts that are looked up together; beyond that the index gains nothing, and memory is bounded."""
 
+_MOST_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""Codes of an item that wait for the rest of its batch: some minutes of film, a hundred stills."""
+
 _MOST_MILLISECONDS: Final = 2**32 - 1  # what the field holds: 49 days
 _MOST_SPANS: Final = 20
 """Showings that a candidate names, of all that it counts: it has a constant size."""
@@ -297,7 +300,7 @@ class _Matching:
 
     def __init__(self, scanner: Scanner, resources: Resources, under: order.Order) -> None:
         self._scanner, self._resources, self._under = scanner, resources, under
-        self._waiting: list[tuple[dict[str, Any], tuple[Examined, ...] | ItemError]] = []
+        self._waiting: list[tuple[dict[str, Any], _Opened]] = []
         self._parts = 0
         self._done: list[pa.RecordBatch] = []
         self.distances: Counter[str] = Counter()
@@ -309,10 +312,10 @@ class _Matching:
         whole = pa.Table.from_batches(self._done, OUTCOMES).combine_chunks().to_batches()
         return whole[0] if whole else pa.RecordBatch.from_pylist([], OUTCOMES)
 
-    def add(self, row: dict[str, Any], parts: tuple[Examined, ...] | ItemError) -> None:
+    def add(self, row: dict[str, Any], parts: _Opened) -> None:
         """The next item; an archive may have thousands of parts."""
         self._waiting.append((row, parts))
-        self._parts += len(parts) if isinstance(parts, tuple) else 1
+        self._parts += 1 if isinstance(parts, ItemError) else len(_parts_of(parts))
         if self._parts >= _MOST_PARTS_AT_ONCE:
             self.finish()
 
@@ -328,6 +331,8 @@ class _Matching:
                 outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
             elif isinstance(parts, ItemError):
                 outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
+            elif isinstance(parts, _Matched):
+                outcomes += self._of_item(row, parts.parts)
             else:
                 outcomes += self._of_item(row, [(one.part, next(results)) for one in parts])
         self._done.append(pa.RecordBatch.from_pylist(outcomes, OUTCOMES))
@@ -341,38 +346,78 @@ class _Matching:
         """The outcome of each part of an item.
 
         An archive full of copies is one thing to look at: of many parts that resemble the same
-        indicator the first few become candidates.
+        indicator the nearest few become candidates.
         """
-        seen: Counter[tuple[int, int]] = Counter()
-        for part, result in found:
+        hits = [(n, result) for n, (_, result) in enumerate(found) if isinstance(result, Hit)]
+        told: Counter[tuple[int, int]] = Counter()
+        too_many = set()
+        for number, hit in sorted(hits, key=lambda one: one[1].distance_bits):
+            told[hit.set_number, hit.indicator] += 1
+            if told[hit.set_number, hit.indicator] > _MOST_OF_ONE_INDICATOR:
+                too_many.add(number)
+        for number, (part, result) in enumerate(found):
             if not isinstance(result, Hit):
                 yield _outcome_of(row, part, result)
-                continue
-            indicators = self._scanner.sets[result.set_number]
-            seen[result.set_number, result.indicator] += 1
-            if seen[result.set_number, result.indicator] > _MOST_OF_ONE_INDICATOR:
+            elif number in too_many:
                 yield _outcome(row, SKIPPED, part, reason=SAME_INDICATOR_AGAIN)
-                continue
-            outcome = _sealed(row, part, result, indicators, self._resources, self._under)
+            else:
+                yield self._sealed(row, part, result)
+
+    def _sealed(self, row: dict[str, Any], part: Part, best: Hit) -> dict[str, Any]:
+        """The outcome of a part with hits: the best that people have not rejected."""
+        outcome: dict[str, Any] = {}
+        for hit in (best, *best.others):
+            found = self._scanner.sets[hit.set_number]
+            outcome = _sealed(row, part, hit, found, self._resources, self._under)
             if outcome["outcome"] == CANDIDATE:
-                self.distances[f"{indicators.manifest.set_id}: {result.distance_bits}"] += 1
-            yield outcome
+                self.distances[f"{found.manifest.set_id}: {hit.distance_bits}"] += 1
+            if outcome.get("reason") != REJECTED_BEFORE:
+                break
+        return outcome
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """An item whose fingerprints were too large to wait for others."""
+
+    parts: tuple[tuple[Part, Result], ...]
+
+
+_Opened = tuple[Examined, ...] | _Matched | ItemError
+"""What is left of an item once it has been examined."""
+
+
+def _parts_of(opened: tuple[Examined, ...] | _Matched) -> Sequence[object]:
+    return opened.parts if isinstance(opened, _Matched) else opened
 
 
 def _examine(
     scanner: Scanner, row: dict[str, Any], content: pa.LargeBinaryScalar | None = None
-) -> tuple[Examined, ...] | ItemError:
-    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
+) -> _Opened:
+    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut.
+
+    A film's may take a hundred megabytes: those are looked up here, and let go of.
+    """
     if row["skip_reason"] is not None:
         return ()
     try:
-        return scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
+        parts = scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+    held = (one.part.fingerprints.nbytes for one in parts if one.part.fingerprints)
+    if sum(held) <= _MOST_WAITING_BYTES:
+        return parts
+    results = scanner.match(parts)
+    return _Matched(
+        tuple(
+            (replace(one.part, fingerprints=None), result)
+            for one, result in zip(parts, results, strict=True)
+        )
+    )
 
 
 def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:

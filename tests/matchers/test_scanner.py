@@ -415,6 +415,17 @@ def test_a_still_has_no_showings(make):
     assert hit.spans_seconds == ()
 
 
+def test_a_match_tells_the_next_best_ones_too(make):
+    """What people reject must not hide what else the item resembles."""
+    known, new = make([away(20), away(5), away(250)]), make([away(1)], kind="new")
+    [hit] = Scanner([new, known]).match([examined(away(0))])
+    assert [(one.set_number, one.indicator) for one in (hit, *hit.others)] == [
+        (1, 1),
+        (1, 0),
+        (0, 0),
+    ]
+
+
 # --- near matches -----------------------------------------------------------------------------
 
 
