@@ -60,13 +60,13 @@ def _serve_one(parent_end: socket.socket) -> bool:
     wanted = wire.decode_wanted(encoded)
     try:
         answer = wire.encode(examine(memoryview(content), wanted), wanted)
+        _let_go(content)
     except MemoryError:
         channel.send(parent_end, channel.OUT_OF_MEMORY)
         return False
     except Exception as error:  # noqa: BLE001 - whatever it is, its place is all that is told
         channel.send(parent_end, channel.DEFECT, defects.describe(error))
         return False
-    _let_go(content)
     channel.send(parent_end, channel.ANSWER, answer)
     return True
 

@@ -25,7 +25,7 @@ waits for something and computes nothing. On a machine with ten times as many bu
 processors, one that computes still reaches the limit of processor time first."""
 
 START_SECONDS: Final = 300
-"""Time for a child to start: under a second as a rule, minutes where kernels are not cached."""
+"""Time for a child to start: two seconds as a rule, minutes where kernels are not cached."""
 
 # --- memory ---------------------------------------------------------------------------------
 
