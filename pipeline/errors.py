@@ -75,6 +75,15 @@ class RunInterrupted(SluisError):  # noqa: N818
     exit_status = 3
 
 
+class SandboxLost(SluisError):  # noqa: N818
+    """Decoders could be kept apart, and their processes cannot be started any more.
+
+    The run stopped before its end; started again with the same folder, it goes on.
+    """
+
+    exit_status = 3
+
+
 class VerificationUnreachable(SluisError):  # noqa: N818
     """The verification service (or the vault) did not answer, after bounded retries."""
 

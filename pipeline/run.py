@@ -41,6 +41,7 @@ from pipeline.errors import (
     AccountingError,
     RunInterrupted,
     RunRefused,
+    SandboxLost,
     SluisError,
     VerificationRefused,
     VerificationUnreachable,
@@ -429,6 +430,11 @@ def _cause(error: BaseException, run_folder: Path) -> SluisError:
 
     if is_a(RunInterrupted):
         return RunInterrupted(f"stopped on request. {again}")
+    if is_a(SandboxLost):
+        return SandboxLost(
+            "decoders' processes cannot be started any more: see that memory and the number of "
+            f"processes suffice (docs/sandbox.md); nothing is lost. {again}"
+        )
     if is_a(VerificationUnreachable):
         return VerificationUnreachable(
             f"verification stopped answering, after bounded retries; nothing is lost. {again}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 import warnings
 from typing import Any
@@ -79,6 +80,7 @@ def main() -> None:
     """Entry point: errors end in one clear message and a status, not in a trace."""
     warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata is no news of ours
     _log_to_stderr()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys and content are in memory
     os.umask(0o077)  # runs, stores, sets and keys are nobody else's business
     try:
         app(standalone_mode=False)

@@ -17,6 +17,7 @@ from typing import Final
 from pipeline.emit import Emitter
 from pipeline.errors import (
     AccountingError,
+    SandboxLost,
     SandboxRefused,
     SluisError,
     VerificationRefused,
@@ -94,6 +95,12 @@ class Troubles:
                 "verification answers, and does not take this scan's candidates: check that it "
                 "serves this order, and that the provider's certificate and verifier.pub are its. "
                 "Uploads wait in the log, and none is lost"
+            )
+        elif _is_a(failure, SandboxLost):
+            self._attempts.excuse()
+            self._say(
+                "decoders' processes cannot be started just now: see that memory and the number of "
+                "processes suffice (docs/sandbox.md). Uploads wait in the log, and none is lost"
             )
         elif _DISK.search(str(failure)):
             self._attempts.excuse()

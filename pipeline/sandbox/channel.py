@@ -15,6 +15,7 @@ from typing import Final
 READY: Final = b"R"
 ANSWER: Final = b"A"
 OUT_OF_MEMORY: Final = b"M"
+DEFECT: Final = b"D"
 
 _ITEM: Final = struct.Struct("<IQ")
 _HEAD: Final = struct.Struct("<cI")

@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 
-from pipeline.sandbox import channel, confine, limits
+from pipeline.sandbox import channel, confine, defects, limits
 
 
 def main(number: int, parent: int, content_bytes: int, memory_bytes: int, pixels: int) -> None:
@@ -41,8 +41,8 @@ def main(number: int, parent: int, content_bytes: int, memory_bytes: int, pixels
 def _serve_one(parent_end: socket.socket) -> bool:
     """Examine one item; False when there is none any more.
 
-    What is not a `MemoryError` ends the process: it is a defect, and the item is counted as
-    crashed.
+    An error that `examine` does not turn into an outcome is a defect of ours: the parent is told
+    where, and this process ends, as after running out of memory.
     """
     from matchers import patience
     from matchers.examine import examine
@@ -60,10 +60,13 @@ def _serve_one(parent_end: socket.socket) -> bool:
     wanted = wire.decode_wanted(encoded)
     try:
         answer = wire.encode(examine(memoryview(content), wanted), wanted)
+        _let_go(content)
     except MemoryError:
         channel.send(parent_end, channel.OUT_OF_MEMORY)
         return False
-    _let_go(content)
+    except Exception as error:  # noqa: BLE001 - whatever it is, its place is all that is told
+        channel.send(parent_end, channel.DEFECT, defects.describe(error))
+        return False
     channel.send(parent_end, channel.ANSWER, answer)
     return True
 

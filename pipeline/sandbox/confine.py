@@ -8,6 +8,7 @@ decoding needs, all others are refused.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -88,6 +89,7 @@ def before_imports(parent: int) -> str | None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not IS_LINUX:
         return "needs Linux"
+    _be_first_to_go()
     refused = _leave_network()
     _end_with(parent)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
@@ -140,6 +142,12 @@ def _in_use_bytes() -> tuple[int, int]:
         return 0, 0
     pages = [int(field) for field in Path("/proc/self/statm").read_text().split()]
     return pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
+
+
+def _be_first_to_go() -> None:
+    """Where memory runs out, the kernel is to end a child and not its parent."""
+    with contextlib.suppress(OSError):  # /proc may be kept from us
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _leave_network() -> str | None:

@@ -14,20 +14,24 @@ from typing import Final
 from matchers.errors import DecodeError
 from matchers.examine import Part, Wanted
 from matchers.limits import MAX_LARGE_BYTES
-from pipeline.errors import SandboxRefused
+from pipeline.errors import SandboxLost, SandboxRefused
 from pipeline.sandbox import limits, memory
 from pipeline.sandbox.confine import Confinement
-from pipeline.sandbox.process import Child
+from pipeline.sandbox.process import Child, NotStarted
 
 _log: Final = logging.getLogger(__name__)
 
 _NEEDS_MORE: Final = "out_of_memory"
+_AGAIN: Final = "killed"  # by somebody outside: not the item's doing as a rule
 
 
 class Sandbox:
     """Examines items in processes that can do nothing else. Thread-safe.
 
     A child is started when it is first needed, and again after one has ended.
+
+    Attributes:
+        starts: how many children have been started so far.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Sandbox:
             require_filter: refuse to work where system calls cannot be filtered.
             room: what each child has for an item.
         """
+        self.starts = 0
         self._processes = processes
         self._require_filter = require_filter
         self._room = room
@@ -54,6 +59,7 @@ class Sandbox:
             self._places.put(None)
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="sandbox")
         self._first = threading.Lock()
+        self._counting = threading.Lock()
         self._confinement: Confinement | None = None
 
     @property
@@ -79,14 +85,24 @@ class Sandbox:
             wanted: what is to be found out.
 
         Raises:
-            DecodeError: reason `crashed`, `timed_out`, `out_of_memory`, `too_many_bytes`, `empty`.
-            SandboxRefused: no child can be started.
+            DecodeError: reason `crashed`, `defect`, `timed_out`, `out_of_memory`, `killed`,
+                `too_many_bytes`, `empty`.
+            SandboxRefused: no child can be started, or less is confined than is required.
+            SandboxLost: no child can be started any more.
         """
         if len(blob) > MAX_LARGE_BYTES:
             raise DecodeError("too_many_bytes")
         content = memory.seal(blob)
         if isinstance(content, bytes):
             raise DecodeError("empty")
+        try:
+            return self._examine(content, wanted)
+        except DecodeError as error:
+            if error.reason != _AGAIN:
+                raise
+        return self._examine(content, wanted)
+
+    def _examine(self, content: memory.Sealed, wanted: Wanted) -> tuple[Part, ...]:
         try:
             with self._child() as child:
                 parts = child.examine(content, wanted)
@@ -137,8 +153,24 @@ class Sandbox:
                 return child
         return self._new_child(self._room)
 
+    def _start_again_if_need_be(self, room: limits.Room) -> Child:
+        """A child; somebody may have ended the first one while it started."""
+        try:
+            return self._started(room)
+        except NotStarted:
+            return self._started(room)
+
+    def _started(self, room: limits.Room) -> Child:
+        with self._counting:
+            self.starts += 1
+        return Child(self._starter, room, MAX_LARGE_BYTES)
+
     def _new_child(self, room: limits.Room) -> Child:
-        child = Child(self._starter, room, MAX_LARGE_BYTES)
+        try:
+            child = self._start_again_if_need_be(room)
+        except NotStarted as error:
+            kind = SandboxRefused if self._confinement is None else SandboxLost
+            raise kind(str(error)) from None
         lacking = child.confinement.system_calls
         if lacking is not None and self._require_filter:
             child.end()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,8 +18,7 @@ from typing import IO, Final
 
 from matchers.errors import DecodeError
 from matchers.examine import Part, Wanted
-from pipeline.errors import SandboxRefused
-from pipeline.sandbox import channel, limits, wire
+from pipeline.sandbox import channel, defects, limits, wire
 from pipeline.sandbox.confine import Confinement
 from pipeline.sandbox.memory import Sealed
 
@@ -34,7 +34,12 @@ _ONE_THREAD: Final = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
 _LAST_WORDS_BYTES: Final = 2_000
+_END_SECONDS: Final = 10
 _PROGRAM: Final = "pipeline.sandbox.child"
+
+
+class NotStarted(Exception):  # noqa: N818 - reads as the outcome it is
+    """A child has ended, or said nothing, before it was ready; says why and what to try."""
 
 
 class Child:
@@ -56,7 +61,7 @@ class Child:
             content_bytes: the largest item.
 
         Raises:
-            SandboxRefused: it does not start.
+            NotStarted: it does not start.
         """
         self.items = 0
         self.is_running = True
@@ -64,7 +69,11 @@ class Child:
         with theirs, tempfile.TemporaryFile() as last_words:
             arguments = [theirs.fileno(), os.getpid(), content_bytes]
             arguments += [room.memory_bytes, room.pixels]
-            self._process = starter.submit(_start, arguments, theirs, last_words).result()
+            try:
+                self._process = starter.submit(_start, arguments, theirs, last_words).result()
+            except OSError as error:  # no more processes, no memory
+                self._channel.close()
+                raise NotStarted(_lines(f"cannot be started ({error.strerror})")) from None
             theirs.close()
             try:
                 self.confinement = self._wait_until_ready()
@@ -72,13 +81,14 @@ class Child:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(timeout=1)  # its own status says more than ours
                 self.end()
-                raise SandboxRefused(_why_not(error, self._process, last_words)) from None
+                raise NotStarted(_why_not(error, self._process, last_words)) from None
 
     def examine(self, content: Sealed, wanted: Wanted) -> tuple[Part, ...]:
         """`matchers.examine.examine`, in the child.
 
         Raises:
-            DecodeError: reason `crashed`, `timed_out` or `out_of_memory`; the child has ended.
+            DecodeError: reason `crashed`, `defect`, `timed_out`, `out_of_memory` or `killed`; the
+                child has ended.
         """
         self.items += 1
         until = time.monotonic() + limits.wall_seconds(len(content))
@@ -89,7 +99,7 @@ class Child:
             kind, answer = channel.receive(self._channel, limits.MAX_ANSWER_BYTES, until)
             if kind == channel.ANSWER:
                 return wire.decode(answer, wanted)
-            reason = "out_of_memory" if kind == channel.OUT_OF_MEMORY else "crashed"
+            reason = _reason_of(kind, answer)
         except TimeoutError:
             reason = "timed_out"
         except (channel.Malformed, wire.Malformed):
@@ -119,18 +129,27 @@ class Child:
     def _cause_of_death(self) -> str:
         """Why a child whose channel is closed has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=1)  # the channel closes a little before the process ends
+            self._process.wait(_END_SECONDS)  # the channel closes a little before
         status = self._process.poll()
         if status == -signal.SIGXCPU:
             return "timed_out"
         if status == -signal.SIGKILL:
-            return "out_of_memory"  # nobody here did it: the kernel, for want of memory
+            return "killed"  # nobody here did it: as a rule the kernel, for want of memory
         if status == -signal.SIGSYS:
             _log.warning(
                 "a decoder made a system call that no decoder makes, and was ended: "
                 "an item may have tried to take it over"
             )
         return "crashed"
+
+
+def _reason_of(kind: bytes, body: bytearray) -> str:
+    """Why there is no answer, in the child's words as far as they make sense."""
+    if kind == channel.OUT_OF_MEMORY:
+        return "out_of_memory"
+    if kind == channel.DEFECT and defects.TOLD.tell(body):
+        return "defect"
+    return "crashed"
 
 
 def _start(
@@ -154,13 +173,14 @@ def _why_not(error: Exception, process: subprocess.Popen[bytes], last_words: IO[
     last_words.seek(0, os.SEEK_END)
     last_words.seek(max(0, last_words.tell() - _LAST_WORDS_BYTES))
     text = last_words.read().decode(errors="replace").strip()
-    lines = [f"the decoders' process does not start (status {process.returncode})"]
+    how = f"does not start (status {process.returncode})"
     if isinstance(error, TimeoutError):
-        lines = [f"the decoders' process is not ready after {limits.START_SECONDS} s"]
-    lines += [f"  {text.splitlines()[-1]}"] if text else []
-    return "\n".join(
-        [
-            *lines,
-            "try it by hand: python -c 'from pipeline.sandbox import warm_up; warm_up.decoders()'",
-        ]
-    )
+        how = f"is not ready after {limits.START_SECONDS} s"
+    return _lines(how, *text.splitlines()[-1:])
+
+
+def _lines(how: str, *words: str) -> str:
+    by_hand = "'from pipeline.sandbox import warm_up; warm_up.decoders()'"
+    lines = [f"the decoders' process {how}", *(f"  {line}" for line in words)]
+    lines += [f"try it by hand: {shlex.quote(sys.executable)} -c {by_hand}"]
+    return "\n".join(lines)

@@ -20,6 +20,7 @@ import pillow_heif
 from PIL import AvifImagePlugin, Image
 
 from matchers.examine import Wanted, examine
+from matchers.limits import VIEWS_SHORTER_SIDE_PIXELS
 from matchers.pdq import Mode
 from matchers.views import PROFILES, Profile
 from pipeline.sandbox.warm_up_containers import containers
@@ -46,6 +47,11 @@ def decoders() -> None:
             _examine(blob, profile, "exact")
     for blob in stills:
         _examine(blob, "plain", "fast")
+    coloured, grey = _large_ones()
+    for profile in PROFILES:
+        _examine(coloured, profile, "exact")
+        _examine(coloured, profile, "fast")
+    _examine(grey, "refine", "exact")
     gc.collect()  # FFmpeg's threads end with the files they belong to
 
 
@@ -72,6 +78,15 @@ def _stills() -> Iterator[bytes]:
         file = io.BytesIO()
         pillow_heif.from_pillow(picture).save(file)
         yield file.getvalue()
+
+
+def _large_ones() -> tuple[bytes, bytes]:
+    """Large enough to be made smaller first, between bars: what is cut out is looked at again."""
+    side = 2 * VIEWS_SHORTER_SIDE_PIXELS
+    noise = np.random.default_rng(3).integers(0, 256, (_SIDE // 8, _SIDE // 8, 3), np.uint8)
+    shown = Image.new("RGB", (side, side))
+    shown.paste(Image.fromarray(noise).resize((side, side // 2)), (0, side // 4))
+    return _stored(shown, "JPEG"), _stored(shown.convert("L"), "BMP")
 
 
 def _stored(picture: Image.Image, file_format: str, **options: Any) -> bytes:

@@ -22,7 +22,7 @@ from pipeline.sandbox import Sandbox
 from tests.fuzz import mutations, seeds
 
 WANTED = Wanted(frozenset({"image", "video", "container"}), ("md5",))
-_NOTED = ("crashed", "timed_out", "out_of_memory")
+_NOTED = ("crashed", "defect", "killed", "timed_out", "out_of_memory")
 
 
 @dataclass

@@ -12,13 +12,14 @@ import zstandard
 from PIL import Image
 
 from tests.conformance.ways import WAYS
+from tests.fuzz import shapes
 from tests.support import archives, pictures, videos
 
 
 @functools.cache
 def all_files() -> dict[str, bytes]:
     """Name of the kind -> a sound file."""
-    return {**stills(), **_animations(), **_videos(), **_containers()}
+    return {**stills(), **large(), **_animations(), **_videos(), **_containers()}
 
 
 def stills() -> dict[str, bytes]:
@@ -29,6 +30,24 @@ def stills() -> dict[str, bytes]:
         for name, way in WAYS.items()
         for number, stored in enumerate(way.write(shown), 1)
     }
+
+
+def large() -> dict[str, bytes]:
+    """Some of ordinary size, framed: what is made smaller first, or cut out of a frame."""
+    wanted = (
+        ("bars beside", 700, "L", "AVIF"), ("bars above and below", 700, "L", "PNG"),
+        ("blurred fill", 700, "RGB", "JPEG"), ("frame", 700, "L", "JPEG"),
+        ("whole", 1_300, "L", "JPEG"), ("frame", 1_300, "RGB", "JPEG"),
+    )  # fmt: skip
+    made = {
+        f"large, {frame}, {side}, {mode}, {file_format}": shapes.stored(
+            shapes.framed(side)[frame].convert(mode), file_format
+        )
+        for frame, side, mode, file_format in wanted
+    }
+    made["large, video"] = shapes.clip(720, 1_280, *shapes.VIDEO_KINDS[0], boxed=True)
+    made["large, upright video"] = shapes.clip(1_280, 720, *shapes.VIDEO_KINDS[1], boxed=True)
+    return made
 
 
 def _animations() -> dict[str, bytes]:

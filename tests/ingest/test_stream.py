@@ -17,9 +17,10 @@ from support.streams import picture, upload
 from matchers.indicators import build as building
 from pipeline import emit, scan
 from pipeline.emit import Emitter
-from pipeline.errors import VerificationRefused
+from pipeline.errors import SandboxLost, VerificationRefused
 from pipeline.ingest import stream, troubles
 from pipeline.ingest.stream_metrics import Meters
+from pipeline.sandbox import Sandbox
 
 LISTED = ("cat", "coffee", "pagoda")
 OTHER = ("fig", "heron", "dogs", "drum", "osprey")
@@ -404,6 +405,27 @@ def test_a_full_disk_is_no_fault_of_an_upload(world, verification, tmp_path, mon
     tally = streams.drained(streams.settings(world, tmp_path, verification))
     assert (len(failed), tally.candidate, tally.failed_total) == (5, 1, 0)
     assert caplog.text.count("the disk fails or is full") == 1
+
+
+def test_decoders_that_cannot_be_started_are_no_fault_of_an_upload(
+    world, verification, tmp_path, monkeypatch, caplog
+):
+    """A machine that is short of memory for a while loses nothing, and nothing is given up."""
+    really, failed = Sandbox.examine, []
+
+    def examine_without_room(self, blob, wanted):
+        if len(failed) < 5:
+            failed.append(1)
+            raise SandboxLost("no more processes")
+        return really(self, blob, wanted)
+
+    monkeypatch.setattr(Sandbox, "examine", examine_without_room)
+    monkeypatch.setattr(troubles, "LEAST_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(troubles, "MOST_PAUSE_SECONDS", 0.05)
+    streams.fill(tmp_path / "log", [upload("one", picture("cat"))])
+    tally = streams.drained(streams.settings(world, tmp_path, verification))
+    assert (len(failed), tally.candidate, tally.failed_total) == (5, 1, 0)
+    assert caplog.text.count("cannot be started just now") == 1
 
 
 def test_what_failed_just_after_its_outcome_was_there_is_not_scanned_again(

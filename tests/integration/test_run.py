@@ -32,11 +32,13 @@ from pipeline.errors import (
     OrderRefused,
     RunInterrupted,
     RunRefused,
+    SandboxLost,
     SourceRefused,
     VerificationRefused,
     VerificationUnreachable,
 )
 from pipeline.rpc.sluis.verification.v1 import candidate_service_pb2, review_service_pb2
+from pipeline.sandbox import Sandbox
 from pipeline.verification import expiry
 from pipeline.verification.store import open_store
 from pipeline.vouchers import Context, Policy
@@ -351,6 +353,24 @@ def test_a_run_that_is_asked_to_stop_ends_after_a_batch_and_goes_on_later(
             world.scan(source, config, tmp_path / "run", batch_rows=1, listener=stop_early)
     finally:
         scan.STOP.clear()
+    assert counts(world.scan(source, config, tmp_path / "run")) == EXPECTED
+
+
+def test_decoders_that_cannot_be_started_any_more_leave_a_run_that_goes_on_later(
+    world, verification, tmp_path, monkeypatch
+):
+    """As where the machine runs out of memory or processes: nothing is refused for good."""
+    source = uploads(tmp_path / "u")
+    config = world.config(verification)
+
+    def lost(*_: object) -> object:
+        raise SandboxLost("no more processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sandbox, "examine", lost)
+        with pytest.raises(SandboxLost, match="Start the same command again") as stopped:
+            world.scan(source, config, tmp_path / "run")
+    assert stopped.value.exit_status == 3
     assert counts(world.scan(source, config, tmp_path / "run")) == EXPECTED
 
 

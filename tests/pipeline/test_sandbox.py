@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
+import re
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +22,8 @@ from support.places import REPOSITORY
 
 from matchers.errors import DecodeError
 from matchers.examine import Wanted
-from pipeline.errors import SandboxRefused
-from pipeline.sandbox import Sandbox, limits, memory, process
+from pipeline.errors import RunInterrupted, SandboxLost, SandboxRefused
+from pipeline.sandbox import Sandbox, defects, limits, memory, process
 
 WANTED = Wanted(frozenset({"image"}))
 PATIENCE_SECONDS = 20
@@ -59,11 +63,21 @@ def told(sandbox: Sandbox, order: str) -> str | None:
     return part.reason
 
 
-def running(sandbox: Sandbox) -> process.Child:
-    """The child that waits for the next item."""
-    child = sandbox._places.queue[-1]
-    assert child is not None
-    assert child.is_running
+def children(parent: int, program: str) -> list[int]:
+    """Process ids of those children of a process that run a program."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if int(fields[1]) == parent and program in words:
+                found.append(int(folder.name))
+    return found
+
+
+def the_child() -> int:
+    """Process id of the child that was taken over; other tests' sandboxes may have theirs."""
+    (child,) = children(os.getpid(), "support.hostile_child")
     return child
 
 
@@ -76,9 +90,11 @@ def running(sandbox: Sandbox) -> process.Child:
 )
 def test_a_taken_over_decoder_is_refused(filtered: Sandbox, attempt: str):
     """The kernel says no, and the child goes on: nothing was opened, nobody was born."""
-    before = told(filtered, "answer"), running(filtered)
+    told(filtered, "answer")
+    before = filtered.starts
     assert told(filtered, attempt) == "permissionerror"
-    assert (told(filtered, "answer"), running(filtered)) == before
+    assert told(filtered, "answer") == "done"
+    assert filtered.starts == before
 
 
 @pytest.mark.parametrize("attempt", ["kill its parent", "open a socket", "start a program"])
@@ -106,15 +122,57 @@ def test_a_child_sees_neither_secrets_nor_other_descriptors(taken_over: Sandbox,
 
 @pytest.mark.parametrize(
     ("attempt", "reason"),
-    [("segfault", "crashed"), ("raise", "crashed"), ("take much memory", "out_of_memory")],
+    [("segfault", "crashed"), ("raise", "defect"), ("take much memory", "out_of_memory")],
 )
 def test_a_child_that_dies_takes_one_item_with_it(taken_over: Sandbox, attempt: str, reason: str):
     """The item fails by name; the next one finds a new child."""
     told(taken_over, "answer")
-    before = running(taken_over)._process
+    before = the_child()
     assert told(taken_over, attempt) == reason
-    assert before.returncode is not None, "nobody waited for it"
+    assert not Path(f"/proc/{before}").exists(), "nobody waited for it"
     assert told(taken_over, "answer") == "done"
+
+
+def test_a_defect_of_ours_is_told_with_its_place_and_once(
+    taken_over: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """Type and line, and no word of what the error said: that may quote the item."""
+    monkeypatch.setattr(defects, "TOLD", defects.Defects())
+    with caplog.at_level(logging.WARNING, "pipeline.sandbox"):
+        assert [told(taken_over, "raise") for _ in range(2)] == ["defect"] * 2
+    (warning,) = caplog.messages
+    assert re.fullmatch(
+        r"a defect of Sluis in pipeline/sandbox/child\.py line \d+ \(ZeroDivisionError\): .*",
+        warning,
+    )
+
+
+def test_an_item_whose_child_is_killed_from_outside_is_examined_again(taken_over: Sandbox):
+    """The kernel ends whom it pleases where memory runs out; that says nothing of the item."""
+    told(taken_over, "answer")
+    child = the_child()
+    before = taken_over.starts
+    timer = threading.Timer(0.3, os.kill, (child, signal.SIGKILL))
+    timer.start()
+    assert told(taken_over, "nap") == "done"
+    timer.join()
+    assert taken_over.starts == before + 1
+
+
+def test_an_item_whose_child_is_killed_twice_fails(taken_over: Sandbox):
+    """By a name of its own."""
+    told(taken_over, "answer")
+    before = taken_over.starts
+    assert told(taken_over, "be killed") == "killed"
+    assert taken_over.starts == before + 1
+    assert told(taken_over, "answer") == "done"
+
+
+def test_the_kernel_ends_a_child_before_its_parent(taken_over: Sandbox):
+    """Where memory runs out, what goes is what can be started again."""
+    told(taken_over, "answer")
+    child = the_child()
+    assert Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n"
 
 
 def test_an_item_that_needs_more_room_is_examined_in_a_child_that_has_it():
@@ -146,9 +204,9 @@ def test_a_child_that_does_nothing_is_ended(taken_over: Sandbox):
 def test_an_answer_that_makes_no_sense_is_a_crash(taken_over: Sandbox, answer: str):
     """Nothing is made of it, and the child that gave it is not asked again."""
     told(taken_over, "answer")
-    before = running(taken_over)
+    before = the_child()
     assert told(taken_over, f"say {answer}") == "crashed"
-    assert not before.is_running
+    assert not Path(f"/proc/{before}").exists()
 
 
 # --- the pool ---------------------------------------------------------------------------------
@@ -173,9 +231,9 @@ def test_a_child_outlives_the_thread_that_needed_it_first(taken_over: Sandbox):
     thread = threading.Thread(target=told, args=(taken_over, "answer"))
     thread.start()
     thread.join()
-    before = running(taken_over)
+    before = taken_over.starts
     assert told(taken_over, "answer") == "done"
-    assert running(taken_over) is before
+    assert taken_over.starts == before
 
 
 def test_a_child_is_replaced_after_a_number_of_items(
@@ -184,10 +242,9 @@ def test_a_child_is_replaced_after_a_number_of_items(
     """Whoever took one over does not stay for ever."""
     told(taken_over, "segfault")
     monkeypatch.setattr(limits, "MAX_ITEMS_PER_CHILD", 2)
-    told(taken_over, "answer")
-    first = running(taken_over)
-    assert [told(taken_over, "answer") for _ in range(3)] == ["done"] * 3
-    assert not first.is_running
+    before = taken_over.starts
+    assert [told(taken_over, "answer") for _ in range(5)] == ["done"] * 5
+    assert taken_over.starts == before + 3
 
 
 def test_an_item_too_large_or_empty_reaches_no_child(monkeypatch: pytest.MonkeyPatch):
@@ -208,11 +265,12 @@ def test_children_end_with_a_parent_that_is_killed():
         "from pipeline.sandbox import Sandbox\n"
         "sandbox = Sandbox(1)\n"
         "sandbox.confinement\n"
-        "print(sandbox._places.queue[-1]._process.pid, flush=True)\n"
+        "print('ready', flush=True)\n"
         "time.sleep(1000)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-    child = int(parent.stdout.readline())
+    assert parent.stdout.readline() == "ready\n"
+    (child,) = children(parent.pid, "pipeline.sandbox.child")
     assert _is_running(child)
     parent.kill()
     parent.wait()
@@ -242,6 +300,62 @@ def test_a_child_that_does_not_start_says_why(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(SandboxRefused, match=r"(?s)no_such_program.*warm_up"):
         sandbox.examine(b"item", WANTED)
     sandbox.close()
+
+
+@pytest.fixture
+def killed_at_birth(taken_over: Sandbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Kills children as they start; holds how many more of them."""
+    start, rest = process._start, [0]
+
+    def started(*arguments: object) -> subprocess.Popen[bytes]:
+        child = start(*arguments)
+        if rest[0] > 0:
+            rest[0] -= 1
+            child.kill()
+        return child
+
+    monkeypatch.setattr(process, "_start", started)
+    return rest
+
+
+def test_a_child_that_is_killed_as_it_starts_is_started_again(
+    taken_over: Sandbox, killed_at_birth: list[int]
+):
+    """That ends no run."""
+    told(taken_over, "segfault")
+    killed_at_birth[0] = 1
+    assert told(taken_over, "answer") == "done"
+    assert killed_at_birth == [0]
+
+
+def test_children_that_cannot_be_started_any_more_leave_the_run_unfinished(
+    taken_over: Sandbox, killed_at_birth: list[int]
+):
+    """The same command goes on later: it is not refused for good."""
+    told(taken_over, "segfault")
+    killed_at_birth[0] = 2
+    with pytest.raises(SandboxLost, match=r"status -9") as lost:
+        told(taken_over, "answer")
+    assert lost.value.exit_status == RunInterrupted.exit_status
+    assert told(taken_over, "answer") == "done"
+
+
+def test_a_machine_without_room_for_a_process_says_so(monkeypatch: pytest.MonkeyPatch):
+    """As where a limit of processes is reached; and what to try is this very Python's."""
+    refusal = BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    monkeypatch.setattr(subprocess, "Popen", _raiser(refusal))
+    sandbox = Sandbox(1)
+    with pytest.raises(SandboxRefused, match=refusal.strerror) as refused:
+        sandbox.examine(b"item", WANTED)
+    assert sys.executable in str(refused.value)
+    sandbox.close()
+
+
+def _raiser(error: Exception) -> Callable[..., object]:
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
 
 
 @pytest.fixture

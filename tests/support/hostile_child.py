@@ -12,7 +12,9 @@ import fcntl
 import mmap
 import os
 import re
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +47,8 @@ ATTEMPTS = {
     "start a program": lambda: ctypes.CDLL(None).execv(b"/bin/true", None),
     "segfault": lambda: ctypes.string_at(0),
     "take much memory": lambda: bytearray(8 << 30),
+    "nap": lambda: time.sleep(2),
+    "be killed": lambda: signal.pthread_kill(threading.get_ident(), signal.SIGKILL),
     "sleep": lambda: time.sleep(1000),
     "spin": lambda: sum(1 for _ in iter(int, 1)),
     "raise": lambda: 1 / 0,
