@@ -72,7 +72,6 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     page = template.render(
         report=report,
         tally=tally,
-        counted=counted,
         came=_what_came(tally),
         unit=_unit(tally),
         sets=[_described(one) for one in report["indicator_sets"]],
