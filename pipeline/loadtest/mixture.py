@@ -7,6 +7,7 @@ messengers leave them: nobody has seen that file before, and every decoder passe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -136,6 +137,7 @@ def plan(
     due = due_times(random, rate, seconds, burst)
     roles: list[Role] = list(SHARES)
     drawn = random.choice(len(roles), len(due), p=list(SHARES.values()))
+    planted = itertools.cycle(drawn_from.planted)  # in turn: every edit comes early, and as often
     uploads: list[Upload] = []
     for number, (at, draw) in enumerate(zip(due.tolist(), drawn.tolist(), strict=True)):
         role = roles[draw]
@@ -143,7 +145,7 @@ def plan(
             before = uploads[-int(random.integers(1, min(len(uploads), _SENT_AGAIN_WITHIN) + 1))]
             uploads.append(replace(before, due_seconds=at, role=role))
             continue
-        content = _draw(drawn_from, role, random)
+        content = next(planted) if role == "planted" else _draw(drawn_from, role, random)
         mark = b"" if role in {"popular", "planted", "corrupt"} else random.bytes(8)
         item_id = f"{name}-{number:07}"
         uploads.append(Upload(at, item_id, role, content, mark, role != "not covered"))
@@ -173,11 +175,7 @@ def due_times(
 
 
 def _draw(drawn_from: Contents, role: Role, random: np.random.Generator) -> Content:
-    pools = {
-        "planted": drawn_from.planted,
-        "popular": drawn_from.popular,
-        "corrupt": drawn_from.corrupt,
-    }
+    pools = {"popular": drawn_from.popular, "corrupt": drawn_from.corrupt}
     pool = pools.get(role, drawn_from.fresh)
     return pool[int(random.integers(len(pool)))]
 
