@@ -97,11 +97,14 @@ class Driver:
                     time.sleep(wait)
                 late.append(max(0.0, time.monotonic() - began - upload.due_seconds))
                 streams[number % STREAMS].put(upload)
-        finally:
             for stream in streams:
                 stream.end()
-        for stream in streams:
-            stream.join()
+            for stream in streams:
+                stream.join()
+        except BaseException:  # Ctrl-C too
+            for stream in streams:
+                stream.give_up()
+            raise
         return Answered(
             began_at,
             sorted(delay for stream in streams for delay in stream.delays),
@@ -153,6 +156,13 @@ class _Stream:
             self._is_ended = True
             self._changed.notify()
 
+    def give_up(self) -> None:
+        """Whatever is not answered."""
+        with self._changed:
+            self._is_ended = True
+            self._forget_attempt()
+            self._due.clear()
+
     def join(self) -> None:
         """Wait until all is answered.
 
@@ -186,12 +196,14 @@ class _Stream:
                 time.sleep(max(retry.delay_seconds(error) or 0.0, pause))
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             with self._changed:
-                self._attempt += 1
-                self._due.extendleft(
-                    one for batch in reversed(self._under_way) for one in reversed(batch)
-                )
-                self._under_way.clear()
-                self._changed.notify_all()
+                self._forget_attempt()
+
+    def _forget_attempt(self) -> None:
+        """What it had begun and has no answer goes first in the next one, in its order."""
+        self._attempt += 1
+        self._due.extendleft(one for batch in reversed(self._under_way) for one in reversed(batch))
+        self._under_way.clear()
+        self._changed.notify_all()
 
     def _is_done(self) -> bool:
         with self._changed:
@@ -225,7 +237,9 @@ class _Stream:
         now = time.monotonic()
         with self._changed:
             self._news_at = now
-            batch = self._under_way.popleft()
+            batch = self._under_way.popleft() if self._under_way else []
+            if not batch:  # given up
+                return
         for upload, result in zip(batch, answer.results, strict=True):
             self.delays.append((upload.due_seconds, now - self._began - upload.due_seconds))
             name = messages.UploadOutcome.Name(result.outcome)

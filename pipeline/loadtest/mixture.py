@@ -8,13 +8,13 @@ messengers leave them: nobody has seen that file before, and every decoder passe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.loadtest.edits import EDITS, Kind, encoded, filmed, zipped
 from pipeline.loadtest.pictures import PLANTED
@@ -121,33 +121,39 @@ def contents(
 
 
 def plan(
-    drawn_from: Contents, *, seed: int, name: str, rate: float, seconds: float, burst: float = 1.0
+    drawn_from: Contents,
+    *,
+    seed: Sequence[int],
+    prefix: str,
+    rate: float,
+    seconds: float,
+    burst: float = 1.0,
 ) -> list[Upload]:
     """Draw the uploads of a stretch of time, in the order they are due.
 
     Args:
         drawn_from: the contents.
         seed: of the draw.
-        name: of the stretch; no two have an item in common.
+        prefix: of the items' names: another one for each plan that is sent to a front door.
         rate: uploads a second, on average.
         seconds: its length.
         burst: how many times the rate for one second in ten; the others have so much less.
     """
-    random = np.random.default_rng([seed, 2, *name.encode()])
+    random = np.random.default_rng(seed)
     due = due_times(random, rate, seconds, burst)
     roles: list[Role] = list(SHARES)
     drawn = random.choice(len(roles), len(due), p=list(SHARES.values()))
     planted = itertools.cycle(drawn_from.planted)  # in turn: every edit comes early, and as often
     uploads: list[Upload] = []
     for number, (at, draw) in enumerate(zip(due.tolist(), drawn.tolist(), strict=True)):
-        role = roles[draw]
-        if role == "sent again" and uploads:
+        role: Role = roles[draw] if uploads else "fresh"
+        if role == "sent again":
             before = uploads[-int(random.integers(1, min(len(uploads), _SENT_AGAIN_WITHIN) + 1))]
             uploads.append(replace(before, due_seconds=at, role=role))
             continue
         content = next(planted) if role == "planted" else _draw(drawn_from, role, random)
         mark = b"" if role in {"popular", "planted", "corrupt"} else random.bytes(8)
-        item_id = f"{name}-{number:07}"
+        item_id = f"{prefix}-{number:07}"
         uploads.append(Upload(at, item_id, role, content, mark, role != "not covered"))
     return uploads
 
@@ -200,7 +206,7 @@ def _stored(image: Image.Image, random: np.random.Generator) -> Content:
 
 
 def _sized(image: Image.Image, width: int, height: int) -> Image.Image:
-    return image.resize((width, height), Image.Resampling.BICUBIC)
+    return ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
 
 
 def _spoilt(whole: list[Content], random: np.random.Generator) -> Iterator[Content]:

@@ -120,7 +120,6 @@ def _drive(
     progress: Progress,
 ) -> Result:
     began = dt.datetime.now(dt.UTC)
-    name = f"{began:%Y%m%dT%H%M%S}"
     trials = 0
     with contextlib.ExitStack() as held:
         driver = Driver(services.door, services.keys / "uploader")
@@ -137,8 +136,8 @@ def _drive(
             trials += 1
             plan = mixture.plan(
                 drawn_from,
-                seed=settings.seed,
-                name=f"{name}-{trials}",
+                seed=(settings.seed, trials),
+                prefix=f"{began:%Y%m%dT%H%M%S}-{trials}",
                 rate=rate,
                 seconds=seconds,
                 burst=burst,
@@ -191,9 +190,7 @@ def _bare_rate(
     progress("measuring the bare scanner loop")
     trusted = keys.trusted_centre_keys(services.keys / "provider")
     found = load(services.indicator_set, trusted, today=dt.datetime.now(dt.UTC).date())
-    plan = mixture.plan(
-        drawn_from, seed=settings.seed, name="bare", rate=50.0, seconds=10.0, burst=1.0
-    )
+    plan = mixture.plan(drawn_from, seed=(settings.seed, 0), prefix="bare", rate=50.0, seconds=10.0)
     return saturation.bare_rate(Scanner([found]), plan, settings.threads)
 
 
