@@ -152,7 +152,7 @@ def loadtest(
         )
         result = run.against(settings, services, planted, _progress)
     out.print(page.terminal(result, page.write(result, report)))
-    faults = [*result.measured.faults(), *(_growing(result) if flat_memory else [])]
+    faults = [*result.faults, *(_growing(result) if flat_memory else [])]
     if faults:
         raise LoadTestFailed("; ".join(faults))
 

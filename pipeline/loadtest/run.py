@@ -63,6 +63,7 @@ class Result:
         began: when the load test began.
         machine: what it ran on, and how busy that was before.
         is_self_contained: whether the services were its own.
+        earlier_faults: of the trials that found the saturation rate.
     """
 
     settings: Settings
@@ -71,6 +72,12 @@ class Result:
     is_self_contained: bool
     saturation: Saturation | None
     measured: Measured
+    earlier_faults: tuple[str, ...]
+
+    @property
+    def faults(self) -> list[str]:
+        """Of every trial that was made."""
+        return [*self.earlier_faults, *self.measured.faults()]
 
 
 def self_contained(settings: Settings, folder: Path, progress: Progress) -> Result:
@@ -121,6 +128,7 @@ def _drive(
 ) -> Result:
     began = dt.datetime.now(dt.UTC)
     trials = 0
+    faults: list[str] = []
     with contextlib.ExitStack() as held:
         driver = Driver(services.door, services.keys / "uploader")
         held.callback(driver.close)
@@ -166,7 +174,9 @@ def _drive(
 
             def step(rate: float, seconds: float, burst: float) -> Measured:
                 progress(f"trying {rate:,.1f} uploads/s")
-                return one(rate, seconds, burst)
+                tried = one(rate, seconds, burst)
+                faults.extend(f"at {rate:,.1f} uploads/s: {fault}" for fault in tried.faults())
+                return tried
 
             found = saturation.find(step, settings.rate, bare)
             if not found.rate:
@@ -178,7 +188,7 @@ def _drive(
         progress(f"driving {rate:,.1f} uploads/s for {settings.seconds:,.0f} seconds")
         measured = one(rate, settings.seconds, burst)
     is_own = services.indicator_set is not None
-    return Result(settings, began, machine, is_own, found, measured)
+    return Result(settings, began, machine, is_own, found, measured, tuple(faults))
 
 
 def _bare_rate(
@@ -204,10 +214,14 @@ def _contents(settings: Settings, planted: dict[str, Image.Image] | None) -> Con
 
 
 def _planted(folder: Path) -> dict[str, Image.Image]:
+    """The first pictures of a folder, by name."""
     found: dict[str, Image.Image] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with Image.open(path) as image:
-            found[path.stem] = image.convert("RGB")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file())[: pictures.PLANTED]:
+        try:
+            with Image.open(path) as image:
+                found[str(path.relative_to(folder))] = image.convert("RGB")
+        except OSError as error:
+            raise LoadTestRefused(f"{path} is no picture that can be read: remove it") from error
     if not found:
         raise LoadTestRefused(
             f"{folder} holds no picture: give the folder that the indicator set was built from"

@@ -40,3 +40,15 @@ def test_running_services_need_the_pictures_of_their_set(sluis):
     done = sluis("loadtest", "--door", "127.0.0.1:1")
     assert done.status == 2
     assert "--planted" in done.err
+
+
+def test_a_folder_without_pictures_is_refused(sluis, tmp_path):
+    """Before anything is sent."""
+    (tmp_path / "planted").mkdir()
+    done = sluis("loadtest", "--door", "127.0.0.1:1", "--planted", "planted")
+    assert done.status == 2
+    assert "holds no picture" in done.err
+    (tmp_path / "planted" / "notes.txt").write_text("no picture")
+    done = sluis("loadtest", "--door", "127.0.0.1:1", "--planted", "planted")
+    assert done.status == 2
+    assert "notes.txt is no picture" in done.err

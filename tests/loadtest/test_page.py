@@ -57,8 +57,15 @@ def test_the_page_of_running_services_leaves_out_what_is_not_known(tmp_path):
 def test_a_fault_stands_on_top_of_the_page(changes, said, tmp_path):
     """And is one for the command's status."""
     result = results.result(measured=results.measured(**changes))
-    assert result.measured.faults() == [said]
+    assert result.faults == [said]
     assert f'<section class="fault"><b>{said}</b>' in text_of(result, tmp_path)
+
+
+def test_a_fault_of_an_earlier_trial_is_one_too():
+    """What is lost on the way to saturation is lost."""
+    assert results.result(earlier_faults=("at 9.0 uploads/s: lost",)).faults == [
+        "at 9.0 uploads/s: lost"
+    ]
 
 
 def test_an_edit_that_is_not_found_is_a_figure_and_no_fault():

@@ -60,5 +60,6 @@ def result(**changes: Any) -> Result:
             50.0,
         ),
         "measured": measured(),
+        "earlier_faults": (),
     }
     return Result(**(values | changes))
