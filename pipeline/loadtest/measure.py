@@ -187,6 +187,12 @@ class Measured:
         return self.uploads / (self.seconds + self.drained_seconds)
 
     @property
+    def cpu_seconds(self) -> dict[str, float]:
+        """Of an upload, by process."""
+        seconds = self.seconds + self.drained_seconds
+        return {name: cores * seconds / self.uploads for name, cores in self.cores.items()}
+
+    @property
     def growth(self) -> dict[str, Growth]:
         """Of memory, by process."""
         return growth(self.samples)

@@ -90,6 +90,7 @@ def rows(result: Result) -> list[tuple[str, str]]:
         ("losses", _losses(measured.losses)),
         ("waiting in the log", _waited(measured)),
         ("CPU, cores", _by_name(measured.cores, "{:.2f}")),
+        ("CPU of an upload", _cpu(measured)),
         ("memory, most MiB", _by_name(_most_memory(measured), "{:,.0f}")),
         ("the load test itself", _itself(measured)),
         ("machine", ", ".join(f"{name} {value}" for name, value in result.machine.items())),
@@ -98,9 +99,12 @@ def rows(result: Result) -> list[tuple[str, str]]:
 
 def _saturation_rows(saturation: Saturation) -> list[tuple[str, str]]:
     found = [("saturation", f"{saturation.rate:,.1f} uploads/s; what follows is at half of it")]
-    if saturation.bare_rate is not None and saturation.ratio is not None:
-        ratio = f"{saturation.ratio:.2f} of {saturation.bare_rate:,.1f}/s"
-        found.append(("of the bare loop", f"{ratio} (reach: {RATIO_REACH} or more)"))
+    if saturation.bare is not None and saturation.ratio is not None:
+        ratio = f"{saturation.ratio:.2f} of {saturation.bare.rate:,.1f} uploads/s"
+        cpu = _milliseconds(saturation.bare.cpu_seconds)
+        found.append(
+            ("of the bare loop", f"{ratio} (reach: {RATIO_REACH} or more); {cpu} of CPU an upload")
+        )
     return found
 
 
@@ -132,6 +136,11 @@ def _losses(losses: Losses) -> str:
 def _waited(measured: Measured) -> str:
     most = "n/a" if measured.waiting_most is None else f"{measured.waiting_most:,}"
     return f"at most {most} uploads; {measured.waiting_at_end:,} when the last was sent"
+
+
+def _cpu(measured: Measured) -> str:
+    milliseconds = {name: 1000 * value for name, value in measured.cpu_seconds.items()}
+    return _by_name(milliseconds, "{:.1f} ms")
 
 
 def _itself(measured: Measured) -> str:
@@ -278,8 +287,8 @@ def _saturation(found: Saturation | None) -> Markup | None:
         )
     most = max(step.rate for step in found.steps)
     axes.plot([0, most], [0, most], color="#8a8f98", linewidth=1, linestyle=":")
-    if found.bare_rate is not None:
-        axes.axhline(found.bare_rate, color=_COLOURS[4], linewidth=1, label="bare scanner loop")
+    if found.bare is not None:
+        axes.axhline(found.bare.rate, color=_COLOURS[4], linewidth=1, label="bare scanner loop")
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("uploads/s offered")

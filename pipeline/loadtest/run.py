@@ -6,7 +6,7 @@ import contextlib
 import datetime as dt
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,7 +22,7 @@ from pipeline.loadtest.candidates import Watch
 from pipeline.loadtest.drive import PATIENCE_SECONDS, Driver
 from pipeline.loadtest.measure import Measured
 from pipeline.loadtest.mixture import Contents
-from pipeline.loadtest.saturation import Saturation
+from pipeline.loadtest.saturation import Bare, Saturation
 from pipeline.loadtest.trial import Progress
 from pipeline.loadtest.world import Services
 
@@ -170,7 +170,7 @@ def _drive(
             )
         rate, burst, found = settings.rate, settings.burst, None
         if settings.find_saturation:
-            bare = _bare_rate(settings, services, drawn_from, progress)
+            bare = _bare(settings, services, drawn_from, progress)
 
             def step(rate: float, seconds: float, burst: float) -> Measured:
                 progress(f"trying {rate:,.1f} uploads/s")
@@ -191,17 +191,22 @@ def _drive(
     return Result(settings, began, machine, is_own, found, measured, tuple(faults))
 
 
-def _bare_rate(
+def _bare(
     settings: Settings, services: Services, drawn_from: Contents, progress: Progress
-) -> float | None:
-    """With the set of our own services; others' cannot be read here."""
+) -> Callable[[], Bare] | None:
+    """Measures the bare loop with the set of our own services; others' cannot be read here."""
     if services.indicator_set is None:
         return None
-    progress("measuring the bare scanner loop")
     trusted = keys.trusted_centre_keys(services.keys / "provider")
     found = load(services.indicator_set, trusted, today=dt.datetime.now(dt.UTC).date())
     plan = mixture.plan(drawn_from, seed=(settings.seed, 0), prefix="bare", rate=50.0, seconds=10.0)
-    return saturation.bare_rate(Scanner([found]), plan, settings.threads)
+    scanner = Scanner([found])
+
+    def measure() -> Bare:
+        progress("measuring the bare scanner loop")
+        return saturation.bare_loop(scanner, plan, settings.threads)
+
+    return measure
 
 
 def _contents(settings: Settings, planted: dict[str, Image.Image] | None) -> Contents:

@@ -31,6 +31,21 @@ Trial = Callable[[float, float, float], Measured]
 
 
 @dataclass(frozen=True)
+class Bare:
+    """The scanner alone: a loop in this process, as many threads as the scan has.
+
+    No log, no wire, no sandbox, no accounts.
+
+    Attributes:
+        rate: uploads a second.
+        cpu_seconds: of an upload, whatever else the machine does.
+    """
+
+    rate: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
 class Step:
     """A rate that was tried."""
 
@@ -47,12 +62,11 @@ class Saturation:
 
     Attributes:
         steps: in the order they were tried.
-        bare_rate: uploads a second of the scanner alone: a loop in this process, as many threads as
-            the scan has, no log, no wire, no sandbox, no accounts. None: not measured.
+        bare: measured before and after them, the quicker of the two; None: not measured.
     """
 
     steps: tuple[Step, ...]
-    bare_rate: float | None
+    bare: Bare | None
 
     @property
     def rate(self) -> float:
@@ -62,19 +76,20 @@ class Saturation:
     @property
     def ratio(self) -> float | None:
         """Of the bare loop's rate."""
-        return self.rate / self.bare_rate if self.bare_rate else None
+        return self.rate / self.bare.rate if self.bare else None
 
 
-def find(trial: Trial, first_rate: float, bare_rate: float | None) -> Saturation:
+def find(trial: Trial, first_rate: float, measure_bare: Callable[[], Bare] | None) -> Saturation:
     """Raise the rate until it is too much; then finely from the last that was not.
 
     Args:
         trial: makes one.
         first_rate: to begin with, where the bare loop's is not known.
-        bare_rate: the bare loop's.
+        measure_bare: measures the bare loop, if that can be done here.
     """
     steps: list[Step] = []
-    rate = _FIRST_SHARE * bare_rate if bare_rate else first_rate
+    bare = measure_bare() if measure_bare else None
+    rate = _FIRST_SHARE * bare.rate if bare else first_rate
     for factor in (_FACTOR, _FINE_FACTOR):
         while len(steps) < _MOST_STEPS:
             steps.append(_step(trial(rate, STEP_SECONDS, 1.0)))
@@ -83,7 +98,9 @@ def find(trial: Trial, first_rate: float, bare_rate: float | None) -> Saturation
             rate *= factor
         best = max((step.rate for step in steps if step.kept_up), default=rate / _FACTOR**2)
         rate = best * _FINE_FACTOR
-    return Saturation(tuple(steps), bare_rate)
+    if bare and measure_bare:  # other work on the machine may have slowed the first
+        bare = max(bare, measure_bare(), key=lambda one: one.rate)
+    return Saturation(tuple(steps), bare)
 
 
 def _step(measured: Measured) -> Step:
@@ -96,8 +113,8 @@ def _step(measured: Measured) -> Step:
     )
 
 
-def bare_rate(scanner: Scanner, plan: Sequence[Upload], threads: int) -> float:
-    """Uploads a second of a loop over the same mixture.
+def bare_loop(scanner: Scanner, plan: Sequence[Upload], threads: int) -> Bare:
+    """Measure a loop over the same mixture.
 
     What the order does not cover, and what is sent again, counts and is not opened, as in the scan.
     """
@@ -109,9 +126,10 @@ def bare_rate(scanner: Scanner, plan: Sequence[Upload], threads: int) -> float:
     ]
     half = len(contents) // 2
     _pass(scanner, contents[:half], threads)  # warm caches, as a service has
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     _pass(scanner, contents, threads)
-    return len(looked_at) / (time.perf_counter() - began)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+    return Bare(len(looked_at) / seconds, cpu_seconds / len(looked_at))
 
 
 def _pass(scanner: Scanner, contents: Sequence[bytes], threads: int) -> None:

@@ -125,7 +125,8 @@ def limited_to(limit: float):
 @given(st.floats(30, 300))
 def test_the_saturation_rate_is_found_from_below(limit):
     """Never a rate that was not kept up with beyond a second's uploads; within two fine steps."""
-    found = saturation.find(limited_to(limit), first_rate=1.0, bare_rate=100.0)
+    bare = [saturation.Bare(100.0, 0.01), saturation.Bare(90.0, 0.01)]
+    found = saturation.find(limited_to(limit), 1.0, bare.pop)
     tolerated = limit / (1 - 1 / saturation.STEP_SECONDS)  # a second's worth may wait
     assert found.rate <= tolerated * 1.02 + 1
     assert found.rate >= min(limit, tolerated) / 1.1 / 1.02
@@ -134,5 +135,5 @@ def test_the_saturation_rate_is_found_from_below(limit):
 
 def test_services_that_keep_up_with_nothing_have_no_saturation_rate():
     """Zero, and no endless search."""
-    found = saturation.find(limited_to(0.0), first_rate=10.0, bare_rate=None)
+    found = saturation.find(limited_to(0.0), 10.0, None)
     assert (found.rate, found.ratio) == (0.0, None)

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.loadtest.measure import Losses, Measured, Percentiles, Recall, Sample
 from pipeline.loadtest.run import Result, Settings
-from pipeline.loadtest.saturation import Saturation, Step
+from pipeline.loadtest.saturation import Bare, Saturation, Step
 
 
 def measured(**changes: Any) -> Measured:
@@ -57,7 +57,7 @@ def result(**changes: Any) -> Result:
                 Step(40.0, 39.0, 9, 0.02, True),
                 Step(52.0, 41.0, 90, 0.3, False),
             ),
-            50.0,
+            Bare(50.0, 0.031),
         ),
         "measured": measured(),
         "earlier_faults": (),
