@@ -42,26 +42,29 @@ class Watch:
         self._after = 0
         self._failed: SluisError | None = None
         self._stop = threading.Event()
+        self._looking = threading.Lock()
         self._look()
         self._seen.clear()  # what was there before
         self._thread = threading.Thread(target=self._work, name="candidates", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Look once more, and no more."""
+        """Look no more."""
         self._stop.set()
         self._thread.join()
         self._reviewer.close()
 
     def take(self) -> dict[str, list[float]]:
-        """Upload -> when (UNIX time) each of its candidates came, of those since the last time.
+        """Look once more: upload -> when (UNIX time) each candidate came since the last time.
 
         Raises:
             SluisError: verification did not answer, or a seal does not open.
         """
         if self._failed is not None:
             raise self._failed
-        taken, self._seen = self._seen, []
+        self._look()
+        with self._looking:
+            taken, self._seen = self._seen, []
         found: dict[str, list[float]] = {}
         for at, candidate in taken:
             found.setdefault(self._name_of(candidate), []).append(at)
@@ -84,11 +87,11 @@ class Watch:
         try:
             while not self._stop.wait(POLL_SECONDS):
                 self._look()
-            self._look()
         except SluisError as error:
             self._failed = error
 
     def _look(self) -> None:
-        for item in self._reviewer.list(_ALL, self._after):
-            self._seen.append((time.time(), item.candidate))
-            self._after = item.sequence
+        with self._looking:
+            for item in self._reviewer.list(_ALL, self._after):
+                self._seen.append((time.time(), item.candidate))
+                self._after = item.sequence

@@ -15,7 +15,7 @@ from pipeline.ingest import status
 from pipeline.ingest.accounts import accounts_folder, counted_on
 from pipeline.items import CANDIDATE
 from pipeline.loadtest import processes
-from pipeline.loadtest.candidates import POLL_SECONDS, Watch
+from pipeline.loadtest.candidates import Watch
 from pipeline.loadtest.drive import PATIENCE_SECONDS, Answered, Driver
 from pipeline.loadtest.measure import Losses, Measured, Percentiles, Sample, percentiles, recall
 from pipeline.loadtest.mixture import Upload
@@ -77,10 +77,7 @@ def run(
         waiting_at_end = sent - (after.with_outcome - before.with_outcome)
         after = _drained(services, before.with_outcome + sent, patience_seconds)
         drained_at = time.monotonic()
-    times = None
-    if watch is not None:
-        time.sleep(2 * POLL_SECONDS)
-        times = watch.take()
+    times = watch.take() if watch is not None else None
     first = {upload.item_id: upload for upload in plan if upload.role == "planted"}
     delays = [
         (first[name].due_seconds, min(at) - answered.began_at - first[name].due_seconds)
