@@ -3,6 +3,7 @@
 # make test    the tests          make check   lint, types, imports, wire
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
 # make bench-formats   the table of docs/formats.md: every format, ours and the rivals'
+# make effectiveness   what is found, missed and confused, with docs/effectiveness.md; ARGS="--quick"
 # make soak    ten minutes of uploads: nothing lost, memory flat; ARGS="--rate 50" ...
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
@@ -14,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
 FUZZER := $(VENV)/.fuzzer-installed
 
-.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats soak format proto constraints clean fresh-kernels
+.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats effectiveness soak format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -63,6 +64,9 @@ bench-page: setup
 
 bench-formats: $(RIVALS) fresh-kernels
 	$(BIN)/python -m benchmarks formats
+
+effectiveness: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks.effectiveness $(ARGS)
 
 soak: setup fresh-kernels
 	$(BIN)/sluis loadtest --seconds 600 --rate 20 --flat-memory --report loadtest-output/soak $(ARGS)

@@ -60,6 +60,19 @@ STOP: Final = threading.Event()
 REJECTED_BEFORE: Final = "rejected_before"
 """Why an item is skipped whose pair of indicator and content people have rejected."""
 
+SAME_INDICATOR_AGAIN: Final = "same_indicator_again"
+"""Why a part of an item is skipped that resembles what enough other parts of it do."""
+
+_MOST_OF_ONE_INDICATOR: Final = 10
+"""Candidates of one item and indicator: a zip of a thousand copies would bury the reviewers."""
+
+_MOST_PARTS_AT_ONCE: Final = 4_096
+"""Parts that are looked up together; beyond that the index gains nothing, and memory is bounded."""
+
+_MOST_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""Codes of an item that wait for the rest of its batch: some minutes of film, a hundred stills."""
+
+_MOST_MILLISECONDS: Final = 2**32 - 1  # what the field holds: 49 days
 _MOST_SPANS: Final = 20
 """Showings that a candidate names, of all that it counts: it has a constant size."""
 
@@ -253,59 +266,158 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     started = time.perf_counter()
     rows: list[dict[str, Any]] = batch.rows.to_pylist()
     scanner = resources.scanner(config.clock().date())
-
     arrival = batch.arrival
     content = arrival.content if arrival else None
     contents = itertools.repeat(None) if content is None else content
-    examined = list(resources.pool.map(functools.partial(_examine, scanner), rows, contents))
-    opened = time.perf_counter()
-    readable = [one for parts in examined if isinstance(parts, tuple) for one in parts]
-    results = iter(scanner.match(readable))
-    matched = time.perf_counter()
 
-    outcomes: list[dict[str, Any]] = []
-    distances: Counter[str] = Counter()
-    for row, parts in zip(rows, examined, strict=True):
-        if row["skip_reason"] is not None:
-            outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
-        elif isinstance(parts, ItemError):
-            outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
-        else:
-            for one in parts:
-                result = next(results)
-                outcome = _outcome_of(row, one.part, result, scanner, resources, config.order)
-                if isinstance(result, Hit) and outcome["outcome"] == CANDIDATE:
-                    found = scanner.sets[result.set_number].manifest
-                    distances[f"{found.set_id}: {result.distance_bits}"] += 1
-                outcomes.append(outcome)
-    sealed = time.perf_counter()
+    matching = _Matching(scanner, resources, config.order)
+    opened = resources.pool.map(functools.partial(_examine, scanner), rows, contents)
+    for row, parts in zip(rows, opened, strict=True):
+        matching.add(row, parts)
+    matching.finish()
+    spent = time.perf_counter() - started
     return replace(
         batch,
-        rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES),
+        rows=matching.outcomes,
         arrival=replace(arrival, content=None) if arrival else None,
-        distances=distances,
+        distances=matching.distances,
         seconds={
-            "read, decode, hash": opened - started,
-            "match": matched - opened,
-            "seal": sealed - matched,
+            "read, decode, hash": spent - matching.match_seconds - matching.seal_seconds,
+            "match": matching.match_seconds,
+            "seal": matching.seal_seconds,
         },
     )
 
 
+class _Matching:
+    """Examined items in, outcomes out: asked about many at once, but never about too many.
+
+    Attributes:
+        distances: as in `Batch`.
+        match_seconds: spent on looking up.
+        seal_seconds: spent on sealing.
+    """
+
+    def __init__(self, scanner: Scanner, resources: Resources, under: order.Order) -> None:
+        self._scanner, self._resources, self._under = scanner, resources, under
+        self._waiting: list[tuple[dict[str, Any], _Opened]] = []
+        self._parts = 0
+        self._done: list[pa.RecordBatch] = []
+        self.distances: Counter[str] = Counter()
+        self.match_seconds = self.seal_seconds = 0.0
+
+    @property
+    def outcomes(self) -> pa.RecordBatch:
+        """Of schema `OUTCOMES`, in the order of the items."""
+        whole = pa.Table.from_batches(self._done, OUTCOMES).combine_chunks().to_batches()
+        return whole[0] if whole else pa.RecordBatch.from_pylist([], OUTCOMES)
+
+    def add(self, row: dict[str, Any], parts: _Opened) -> None:
+        """The next item; an archive may have thousands of parts."""
+        self._waiting.append((row, parts))
+        self._parts += 1 if isinstance(parts, ItemError) else len(_parts_of(parts))
+        if self._parts >= _MOST_PARTS_AT_ONCE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Look up and seal what waits."""
+        started = time.perf_counter()
+        readable = [one for _, parts in self._waiting if isinstance(parts, tuple) for one in parts]
+        results = iter(self._scanner.match(readable))
+        matched = time.perf_counter()
+        outcomes: list[dict[str, Any]] = []
+        for row, parts in self._waiting:
+            if row["skip_reason"] is not None:
+                outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
+            elif isinstance(parts, ItemError):
+                outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
+            elif isinstance(parts, _Matched):
+                outcomes += self._of_item(row, parts.parts)
+            else:
+                outcomes += self._of_item(row, [(one.part, next(results)) for one in parts])
+        self._done.append(pa.RecordBatch.from_pylist(outcomes, OUTCOMES))
+        self._waiting, self._parts = [], 0
+        self.match_seconds += matched - started
+        self.seal_seconds += time.perf_counter() - matched
+
+    def _of_item(
+        self, row: dict[str, Any], found: Sequence[tuple[Part, Result]]
+    ) -> Iterator[dict[str, Any]]:
+        """The outcome of each part of an item.
+
+        An archive full of copies is one thing to look at: of many parts that resemble the same
+        indicator the nearest few become candidates.
+        """
+        hits = [(n, result) for n, (_, result) in enumerate(found) if isinstance(result, Hit)]
+        told: Counter[tuple[int, int]] = Counter()
+        too_many = set()
+        for number, hit in sorted(hits, key=lambda one: one[1].distance_bits):
+            told[hit.set_number, hit.indicator] += 1
+            if told[hit.set_number, hit.indicator] > _MOST_OF_ONE_INDICATOR:
+                too_many.add(number)
+        for number, (part, result) in enumerate(found):
+            if not isinstance(result, Hit):
+                yield _outcome_of(row, part, result)
+            elif number in too_many:
+                yield _outcome(row, SKIPPED, part, reason=SAME_INDICATOR_AGAIN)
+            else:
+                yield self._sealed(row, part, result)
+
+    def _sealed(self, row: dict[str, Any], part: Part, best: Hit) -> dict[str, Any]:
+        """The outcome of a part with hits: the best that people have not rejected."""
+        outcome: dict[str, Any] = {}
+        for hit in (best, *best.others):
+            found = self._scanner.sets[hit.set_number]
+            outcome = _sealed(row, part, hit, found, self._resources, self._under)
+            if outcome["outcome"] == CANDIDATE:
+                self.distances[f"{found.manifest.set_id}: {hit.distance_bits}"] += 1
+            if outcome.get("reason") != REJECTED_BEFORE:
+                break
+        return outcome
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """An item whose fingerprints were too large to wait for others."""
+
+    parts: tuple[tuple[Part, Result], ...]
+
+
+_Opened = tuple[Examined, ...] | _Matched | ItemError
+"""What is left of an item once it has been examined."""
+
+
+def _parts_of(opened: tuple[Examined, ...] | _Matched) -> Sequence[object]:
+    return opened.parts if isinstance(opened, _Matched) else opened
+
+
 def _examine(
     scanner: Scanner, row: dict[str, Any], content: pa.LargeBinaryScalar | None = None
-) -> tuple[Examined, ...] | ItemError:
-    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
+) -> _Opened:
+    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut.
+
+    A film's may take a hundred megabytes: those are looked up here, and let go of.
+    """
     if row["skip_reason"] is not None:
         return ()
     try:
-        return scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
+        parts = scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+    held = (one.part.fingerprints.nbytes for one in parts if one.part.fingerprints)
+    if sum(held) <= _MOST_WAITING_BYTES:
+        return parts
+    results = scanner.match(parts)
+    return _Matched(
+        tuple(
+            (replace(one.part, fingerprints=None), result)
+            for one, result in zip(parts, results, strict=True)
+        )
+    )
 
 
 def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
@@ -317,18 +429,8 @@ def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memo
     return memoryview(content.as_buffer())
 
 
-def _outcome_of(
-    row: dict[str, Any],
-    part: Part,
-    result: Result,
-    scanner: Scanner,
-    resources: Resources,
-    under: order.Order,
-) -> dict[str, Any]:
-    """The one outcome of an item, or of something inside it: a hit first, then what hid one."""
-    if isinstance(result, Hit):
-        found = scanner.sets[result.set_number]
-        return _sealed(row, part, result, found, resources, under)
+def _outcome_of(row: dict[str, Any], part: Part, result: Result) -> dict[str, Any]:
+    """The one outcome of what resembles nothing: what hid it comes before clear."""
     if part.reason in SKIP_REASONS:
         return _outcome(row, SKIPPED, part, reason=part.reason)
     if part.reason is not None:
@@ -509,7 +611,7 @@ def _seal(
 
 
 def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+    return min(max(0, round(seconds * 1000)), _MOST_MILLISECONDS)
 
 
 # --- what a worker process holds ------------------------------------------------------------
