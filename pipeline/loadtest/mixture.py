@@ -100,8 +100,9 @@ def contents(
         planted: pictures that are indicators already; None: the first `PLANTED` pictures are.
     """
     random = np.random.default_rng([seed, 1])
-    if planted is None:
-        planted = {f"planted-{n:02}": _sized(next(pictures), 1024, 768) for n in range(PLANTED)}
+    first = {f"planted-{n:02}": _sized(next(pictures), 1024, 768) for n in range(PLANTED)}
+    if planted is None:  # else the first are left out all the same: the list may hold just those
+        planted = first
     fresh = [_stored(next(pictures), random) for _ in range(FRESH)]
     popular = [_stored(next(pictures), random) for _ in range(POPULAR - 2)]
     popular.append(Content("container", zipped(encoded(next(pictures), "JPEG", quality=85))))

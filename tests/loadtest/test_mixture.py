@@ -137,3 +137,19 @@ def test_photographs_that_are_planted_do_not_come_again_as_others(tmp_path):
     reds = [image.getpixel((0, 0))[0] for image in pictures.photographs(tmp_path, 60)]
     assert reds[: pictures.PLANTED] == list(range(pictures.PLANTED))
     assert min(reds[pictures.PLANTED :]) == pictures.PLANTED
+
+
+def test_the_first_pictures_are_planted_or_left_out(monkeypatch):
+    """A running service's list may have been made from just those."""
+    monkeypatch.setattr(mixture, "FRESH", 3)
+    monkeypatch.setattr(mixture, "POPULAR", 3)
+    monkeypatch.setattr(mixture, "_SIDES", ((32, 24, 1.0),))
+    monkeypatch.setattr(mixture, "EDITS", {UNEDITED: EDITS[UNEDITED]})
+    monkeypatch.setattr(mixture, "_FORMATS", (("PNG", 1.0),))
+    made = [Image.new("RGB", (64, 48), (n, n, n)) for n in range(mixture.PICTURES)]
+    own = mixture.contents(iter(made), 1)
+    others = mixture.contents(iter(made), 1, {"listed": Image.new("RGB", (64, 48), "white")})
+    assert [one.data for one in own.fresh] == [one.data for one in others.fresh]
+    assert next(iter(own.indicators)) == "planted-00"
+    assert list(others.indicators) == ["listed"]
+    assert [one.edit for one in others.planted] == [UNEDITED]
