@@ -39,6 +39,8 @@ class OrderRefused(SluisError):  # noqa: N818 - reads as the outcome it is
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
         lines = [message]
         lines += [f"  {p.field}: {p.message} [{p.category}]. {p.remedy}" for p in problems]
+        if problems:
+            lines.append("In brackets: what the provider may answer (docs/legal-profiles.md).")
         super().__init__("\n".join(lines))
         self.problems = problems
 

@@ -31,8 +31,9 @@ from pipeline.cli.common import GROUP, fail
 from pipeline.errors import SluisError
 
 app = typer.Typer(
-    help="Scan hosted images and URLs under a detection order. What resembles an indicator goes, "
-    "sealed and pseudonymised, to a verification service where people decide.",
+    help="Scan hosted images, videos, what is inside archives and documents, and URLs, under a "
+    "detection order. What resembles an indicator goes, sealed and pseudonymised, to a "
+    "verification service where people decide.",
     epilog="Start with `sluis order example`, `sluis keys new` and `sluis indicators build`; the "
     "README walks through all three.",
     add_completion=False,

@@ -57,11 +57,6 @@ class Answered:
     outcomes: Counter[str]
     sent_away: int
 
-    @property
-    def kept(self) -> int:
-        """Uploads of which the log has a row because of this drive."""
-        return self.outcomes["accepted"] + self.outcomes["skipped"]
-
 
 class Driver:
     """The uploader's connection to a front door."""
