@@ -69,6 +69,16 @@ class SandboxRefused(SluisError):  # noqa: N818
     exit_status = 2
 
 
+class LoadTestRefused(SluisError):  # noqa: N818
+    """The load test cannot be made with what it was given."""
+
+    exit_status = 2
+
+
+class LoadTestFailed(SluisError):  # noqa: N818
+    """What was measured is not what must be: uploads were lost, or planted pictures not found."""
+
+
 class RunInterrupted(SluisError):  # noqa: N818
     """The run stopped before its end; started again with the same folder, it goes on."""
 

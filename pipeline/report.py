@@ -6,7 +6,6 @@ Counts and rates only; no item, account, hash or URL stands in either.
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections import Counter, defaultdict
 from importlib import resources
 from pathlib import Path
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from matchers.indicators.manifest import PERCEPTUAL
 from pipeline.items import Tally
+from pipeline.plots import figure, svg
 from pipeline.text import counted
 
 _COLOURS: Final = {
@@ -29,7 +29,6 @@ _COLOURS: Final = {
     "failed": "#c98a1b",
 }
 _LEAST_SECONDS: Final = 0.001  # a rate over less than this says nothing
-_INK: Final = "#23303b"
 
 
 def terminal(report: dict[str, Any], run_folder: Path) -> Group:
@@ -142,45 +141,8 @@ def _day_and_time(seconds: float) -> str:
 # --- plots ----------------------------------------------------------------------------------
 
 
-def _figure(height: float) -> tuple[Any, Any]:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.size": 10,
-            "text.color": _INK,
-            "axes.labelcolor": _INK,
-            "axes.edgecolor": "#b8c0c8",
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#e4e8ec",
-        }
-    )
-    figure, axes = plt.subplots(figsize=(9, height), layout="constrained")
-    return figure, axes
-
-
-def _svg(figure: Any) -> Markup:
-    from matplotlib import pyplot as plt
-
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 - matplotlib escapes its text
-
-
 def _bars(names: list[str], values: list[int], colours: list[str], label: str) -> Markup:
-    figure, axes = _figure(0.7 + 0.36 * len(names))
+    drawn, axes = figure(0.7 + 0.36 * len(names))
     bars = axes.barh(names, values, color=colours, height=0.66)
     axes.bar_label(bars, [f"{value:,}" for value in values], padding=4)
     axes.invert_yaxis()
@@ -188,7 +150,7 @@ def _bars(names: list[str], values: list[int], colours: list[str], label: str) -
     axes.set_xlim(0, max([*values, 1]) * 1.12)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(label)
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _outcomes(tally: Tally) -> Markup:
@@ -212,7 +174,7 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
         by_set[set_id][int(bits)] += count
     if not by_set:
         return None
-    figure, axes = _figure(2.6)
+    drawn, axes = figure(2.6)
     palette = ["#b3452c", "#2f6690", "#7a5c99", "#4c7a5b", "#c98a1b"]
     floor: Counter[int] = Counter()
     shown = sorted(by_set, key=lambda name: -by_set[name].total())[: len(palette) - 1]
@@ -231,7 +193,7 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
     axes.set_ylabel("candidates")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="upper right")
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _throughput(finished: list[list[float]], unit: str) -> Markup | None:
@@ -255,19 +217,19 @@ def _throughput(finished: list[list[float]], unit: str) -> Markup | None:
             overlap = min(last, number + 1) - max(first, number)
             counts[number] += done * (overlap / (last - first) if last > first else 1.0)
         clock += seconds
-    figure, axes = _figure(2.4)
+    drawn, axes = figure(2.4)
     edges = [width * number for number in range(slices + 1)]
     axes.stairs([count / width for count in counts], edges, fill=True, color="#2f6690", alpha=0.8)
     axes.set_xlabel("seconds at work")
     axes.set_ylabel(f"{unit} / s")
     axes.set_xlim(0, edges[-1])
     axes.set_ylim(bottom=0)
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _time(seconds: dict[str, float]) -> Markup:
     names = list(seconds)
-    figure, axes = _figure(0.7 + 0.36 * max(1, len(names)))
+    drawn, axes = figure(0.7 + 0.36 * max(1, len(names)))
     values = [seconds[name] for name in names]
     bars = axes.barh(names, values, color="#2f6690", height=0.66)
     axes.bar_label(bars, [f"{value:,.2f} s" for value in values], padding=4)
@@ -275,4 +237,4 @@ def _time(seconds: dict[str, float]) -> Markup:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, max([*values, 0.001]) * 1.15)
     axes.set_xlabel("seconds")
-    return _svg(figure)
+    return svg(drawn)

@@ -19,6 +19,7 @@ from pipeline.cli import (
     indicators,
     ingest,
     keys,
+    loadtest,
     orders,
     reports,
     reviewing,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(scanning.scan)
 app.command("report")(scanning.report_command)
 app.command()(status.status)
+app.command()(loadtest.loadtest)
 app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")
