@@ -1,4 +1,4 @@
-"""Two habits with files, once: hash them whole, replace them whole."""
+"""Habits with files, once: hash them whole, replace them whole, make their names durable."""
 
 from __future__ import annotations
 
@@ -28,3 +28,12 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(unfinished, path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: a new or renamed file's may else be lost in a crash."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

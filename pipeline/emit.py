@@ -25,6 +25,9 @@ MAX_BATCH: Final = 500
 
 DEADLINE_SECONDS: Final = 30.0
 
+_RECONNECT_SECONDS: Final = 5
+"""Longest pause before a lost connection is tried again; gRPC's own is two minutes."""
+
 _SERVICE_CONFIG: Final = json.dumps(
     {
         "methodConfig": [
@@ -52,7 +55,11 @@ class Emitter:
         self._channel = keys.identity(key_folder).channel(
             address,
             "verification",
-            options=[("grpc.service_config", _SERVICE_CONFIG), ("grpc.enable_retries", 1)],
+            options=[
+                ("grpc.service_config", _SERVICE_CONFIG),
+                ("grpc.enable_retries", 1),
+                ("grpc.max_reconnect_backoff_ms", _RECONNECT_SECONDS * 1000),
+            ],
         )
         self._service = CandidateServiceStub(self._channel)
 

@@ -117,7 +117,7 @@ def _outside_period(uploaded_at: pa.Array, order: Order, today: dt.date) -> npt.
     What was uploaded before the order began is hosted content and covered, unless the order says
     from which day on; an unknown upload time then falls outside.
     """
-    if not order.valid_from <= today <= order.valid_until:
+    if not order.is_in_force(today):
         return np.ones(len(uploaded_at), bool)
     after_end = dt.datetime.combine(order.valid_until + dt.timedelta(days=1), dt.time(), dt.UTC)
     late = pc.fill_null(pc.greater_equal(uploaded_at, _instant(after_end)), False)

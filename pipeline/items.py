@@ -27,6 +27,9 @@ ITEMS: Final = pa.schema(
 )
 """A reference to something hosted, and what the gate must know of it. No content."""
 
+MAX_ID_BYTES: Final = 1024
+"""Longest item or account id: an S3 key's limit, and what fits a sealed candidate."""
+
 ITEM_VALUES: Final[dict[str, tuple[str, ...]]] = {
     "kind": ("image", "video", "container", "url", "other"),
     "encryption": ("none", "e2ee", "unknown"),

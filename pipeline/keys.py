@@ -6,6 +6,8 @@
                          centre/*.pub, reviewers/*.pub, epochs/ (see epoch_keys.py)
     KEYS/vault/          tls, token.key, verdict.pub, reviewers/*.pub
     KEYS/desk/           tls, verdict.pub, reviewers/*.pub    the provider's report desk
+    KEYS/ingest/         tls, centre/*.pub            the front door for uploads
+    KEYS/uploader/       tls                          the provider's own upload code
     KEYS/verification/   tls, verdict.key, audit.key, receipt.pub, verifier.pub, reviewers/*.pub
     KEYS/reviewer-N/     tls, verifier.key, decision.key
 
@@ -190,7 +192,8 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
 
     Args:
         folder: a new folder.
-        hosts: names and addresses by which the verification service and the vault are reached.
+        hosts: names and addresses by which the services (verification, vault, front door) are
+            reached.
         reviewers: how many reviewers get a folder.
         now: start of the certificates' validity.
 
@@ -226,8 +229,7 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     key_files.write(provider / "verifier.pub", _public_pem(verifier.public_key()))
     key_files.write(provider / "verdict.pub", _public_pem(verdict.public_key()))
     key_files.write(provider / "audit.pub", _public_pem(audit.public_key()))
-    trusted = _party(provider / "centre")
-    key_files.write(trusted / "signing.pub", _public_pem(centre.public_key()))
+    _write_centre(provider, centre)
     _write_reviewers(provider, deciders)
 
     vault = _party(folder / "vault")
@@ -240,6 +242,8 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
     _write_tls(desk, authority, authority.issue("report_desk", "desk"))
     key_files.write(desk / "verdict.pub", _public_pem(verdict.public_key()))
     _write_reviewers(desk, deciders)
+
+    door = _make_ingest(folder, authority, centre, hosts)
 
     verification = _party(folder / "verification")
     _write_tls(verification, authority, authority.issue("verification", "service", hosts))
@@ -258,7 +262,18 @@ def make(folder: Path, *, hosts: Sequence[str], reviewers: int, now: dt.datetime
         people.append(person)
     for place in (folder.parent, folder, *(p for p in folder.rglob("*") if p.is_dir())):
         key_files.sync_folder(place)
-    return [ca, centre_folder, provider, vault, desk, verification, *people]
+    return [ca, centre_folder, provider, vault, desk, *door, verification, *people]
+
+
+def _make_ingest(
+    folder: Path, authority: CertificateAuthority, centre: Ed25519PrivateKey, hosts: Sequence[str]
+) -> list[Path]:
+    """The front door's folder, and that of whoever uploads."""
+    ingest, uploader = _party(folder / "ingest"), _party(folder / "uploader")
+    _write_tls(ingest, authority, authority.issue("ingest", "door", hosts))
+    _write_centre(ingest, centre)
+    _write_tls(uploader, authority, authority.issue("uploader", "uploads"))
+    return [ingest, uploader]
 
 
 def identity(folder: Path) -> Identity:
@@ -416,6 +431,10 @@ def _write_tls(folder: Path, authority: CertificateAuthority, issued: Issued) ->
     key_files.write(folder / "ca.pem", authority.issued.certificate)
     key_files.write(folder / "tls.pem", issued.certificate)
     key_files.write(folder / "tls.key", issued.key)
+
+
+def _write_centre(folder: Path, centre: Ed25519PrivateKey) -> None:
+    key_files.write(_party(folder / "centre") / "signing.pub", _public_pem(centre.public_key()))
 
 
 def _write_reviewers(folder: Path, deciders: Mapping[str, Ed25519PrivateKey]) -> None:

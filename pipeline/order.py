@@ -127,6 +127,10 @@ class Order(_Part):
     redress: Text = Field(description="State how users and the provider can seek redress.")
     signature: Signature = Field(description="Add the section signature: signed_by, signed_on, ….")
 
+    def is_in_force(self, today: dt.date) -> bool:
+        """Whether anything may be opened under the order today."""
+        return self.valid_from <= today <= self.valid_until
+
     @property
     def consent_required(self) -> bool:
         """Whether only items whose uploader has consented may be opened."""
@@ -255,6 +259,11 @@ def check_in_force(order: Order, today: dt.date) -> None:
             f"order {order.reference} expired after {order.valid_until}: nothing may be opened "
             "under it any more"
         )
+
+
+def out_of_force(order: Order) -> Order:
+    """The order, in force on no day: what the gate goes by while the order's file is gone."""
+    return order.model_copy(update={"valid_until": order.valid_from - dt.timedelta(days=1)})
 
 
 def check_covers(order: Order, indicators: Manifest) -> None:

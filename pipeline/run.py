@@ -187,7 +187,8 @@ def _run_chunk(
         def engine() -> None:
             try:
                 with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as pipeline:
-                    _ = pipeline | beam.Create(left) | scan.Scan(config, outcomes)
+                    slices = pipeline | beam.Create(left)
+                    _ = slices | "Load" >> beam.Map(scan.load) | scan.Scan(config, outcomes)
             except BaseException as error:  # noqa: BLE001 - raised again below, in this thread
                 failure.append(error)
 

@@ -1,10 +1,12 @@
-"""The scan, as Beam carries it: a slice of references in, its counts out.
+"""The scan, as Beam carries it: a batch of rows in, its counts out.
 
-    Load ─► Gate ─► OpenMatchSeal ─► Emit ─► Account
+    Gate ─► OpenMatchSeal ─► Emit ─► Account
 
-No state, no shuffle of anything but references, idempotent at the end: any runner can run it, any
-batch can be run again. Pixels, codes and hits live and die inside OpenMatchSeal; what comes out of
-it is sealed. Elements are batches of rows (Arrow), never single items.
+Where batches come from is the caller's: `pipeline.run` loads references from a snapshot, and
+`pipeline.ingest.stream` takes uploads from their log. No state, no shuffle of anything but
+references, idempotent at the end: any runner can run it, any batch can be run again. Pixels, codes
+and hits live and die inside OpenMatchSeal; what comes out of it is sealed. Elements are batches of
+rows (Arrow), never single items.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import itertools
 import json
 import os
 import threading
@@ -25,20 +28,28 @@ from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from matchers import indicators, pdq
+from matchers import indicators, limits, pdq
 from matchers.errors import DecodeError, UrlError
 from matchers.examine import SKIP_REASONS, Part
+from matchers.files import sync_folder
 from matchers.hamming import BackendName
 from matchers.indicators import IndicatorSet
 from matchers.scanner import QUALITY_TOO_LOW, Examined, Hit, Result, Scanner
 from pipeline import keys, order, read, verdict_file, vouchers
 from pipeline.emit import Emitter
 from pipeline.epoch_keys import EpochKeyDestroyed
-from pipeline.errors import ItemError, OrderRefused, RunInterrupted, VerificationRefused
+from pipeline.errors import (
+    AccountingError,
+    ItemError,
+    OrderRefused,
+    RunInterrupted,
+    VerificationRefused,
+)
 from pipeline.gate import gate, media_covered
-from pipeline.items import CANDIDATE, CLEAR, FAILURE, OUTCOMES, SKIPPED, Tally
+from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
 from pipeline.sandbox import Sandbox
@@ -124,18 +135,48 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Arrival:
+    """What came with uploads, row by row.
+
+    Attributes:
+        content: their bytes, null where they are to be read; None once OpenMatchSeal is done.
+        received_at: when.
+        skip_reason: why the front door has kept a row shut; null where it has not.
+        lost_rows: uploads beside these that the log was damaged in: all that is known of them is
+            that they were acknowledged.
+    """
+
+    content: pa.LargeBinaryArray | None
+    received_at: pa.TimestampArray
+    skip_reason: pa.StringArray
+    lost_rows: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Uploads that must have an outcome."""
+        return len(self.received_at) + self.lost_rows
+
+
+@dataclass(frozen=True)
 class Batch:
-    """The rows of a slice between two steps, and how long each step so far took."""
+    """Rows between two steps, and how long each step so far took.
+
+    Attributes:
+        name: stable: the same rows have the same name when they are scanned again.
+        rows: of the schema that the step before gives.
+        arrival: what came with each row; None where all were hosted already.
+    """
 
     name: str
     rows: pa.RecordBatch
+    arrival: Arrival | None = None
     distances: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
 
 class Scan(beam.PTransform):
-    """Slices -> names of the batches whose counts are now in `outcome_folder`."""
+    """Batches -> the same batches, whose counts are now in `outcome_folder`."""
 
     def __init__(self, config: ScanConfig, outcome_folder: Path) -> None:
         """Scan as `config` says."""
@@ -143,11 +184,10 @@ class Scan(beam.PTransform):
         self._config = config
         self._outcome_folder = outcome_folder
 
-    def expand(self, slices: Any) -> Any:
+    def expand(self, batches: Any) -> Any:
         """Put the steps together, in the order of the design's first section."""
         return (
-            slices
-            | "Load" >> beam.Map(load)
+            batches
             | "Gate" >> beam.ParDo(_Gate(self._config))
             | "OpenMatchSeal" >> beam.ParDo(_OpenMatchSeal(self._config))
             | "Emit" >> beam.ParDo(_Emit(self._config))
@@ -179,8 +219,13 @@ class _Gate(beam.DoFn):
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         now = self._config.clock()
-        scannable = resources_for(self._config).scanner(now.date()).media
-        yield replace(batch, rows=gate(batch.rows, self._config.order, scannable, now))
+        resources = resources_for(self._config)
+        scannable = resources.scanner(now.date()).media
+        rows = gate(batch.rows, resources.order, scannable, now)
+        if batch.arrival is not None:  # what was kept shut at the door has no bytes to open
+            reason = pc.coalesce(batch.arrival.skip_reason, rows["skip_reason"])
+            rows = rows.set_column(rows.num_columns - 1, GATED.field("skip_reason"), reason)
+        yield replace(batch, rows=rows)
 
 
 class _OpenMatchSeal(beam.DoFn):
@@ -209,7 +254,10 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     rows: list[dict[str, Any]] = batch.rows.to_pylist()
     scanner = resources.scanner(config.clock().date())
 
-    examined = list(resources.pool.map(functools.partial(_examine, scanner), rows))
+    arrival = batch.arrival
+    content = arrival.content if arrival else None
+    contents = itertools.repeat(None) if content is None else content
+    examined = list(resources.pool.map(functools.partial(_examine, scanner), rows, contents))
     opened = time.perf_counter()
     readable = [one for parts in examined if isinstance(parts, tuple) for one in parts]
     results = iter(scanner.match(readable))
@@ -234,6 +282,7 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     return replace(
         batch,
         rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES),
+        arrival=replace(arrival, content=None) if arrival else None,
         distances=distances,
         seconds={
             "read, decode, hash": opened - started,
@@ -243,18 +292,29 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     )
 
 
-def _examine(scanner: Scanner, row: dict[str, Any]) -> tuple[Examined, ...] | ItemError:
+def _examine(
+    scanner: Scanner, row: dict[str, Any], content: pa.LargeBinaryScalar | None = None
+) -> tuple[Examined, ...] | ItemError:
     """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
     if row["skip_reason"] is not None:
         return ()
     try:
-        return scanner.examine(row["url"] if row["kind"] == "url" else read.read_item(row["uri"]))
+        return scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+
+
+def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
+    """What came with the row, else what it refers to."""
+    if content is None or not content.is_valid:
+        return read.read_item(row["uri"])
+    if content.as_buffer().size > limits.MAX_ENCODED_BYTES:
+        raise ItemError("read", "too_many_bytes")
+    return memoryview(content.as_buffer())
 
 
 def _outcome_of(
@@ -323,8 +383,8 @@ def emit(batch: Batch, emitter: Emitter) -> Batch:
     )
 
 
-def account(batch: Batch, folder: Path) -> str:
-    """Write the batch's counts: once the file is there, the batch is done.
+def account(batch: Batch, folder: Path) -> Batch:
+    """Write the batch's counts: once the file is there, durably, the batch is done.
 
     The file is named after the batch, so a batch that ran twice is counted once.
 
@@ -350,7 +410,17 @@ def account(batch: Batch, folder: Path) -> str:
             case "failed":
                 tally.failed[f"{row['stage']}: {row['reason']}"] += 1
                 failed.append([row["item_id"], row["inner"], row["stage"], row["reason"]])
+    if batch.arrival is not None and batch.arrival.lost_rows:
+        lost = batch.arrival.lost_rows
+        tally.rows += lost
+        tally.failed["log: damaged"] += lost
+        failed += [["(not known)", None, "log", "damaged"]] * lost
     tally.check(f"batch {batch.name}")
+    if batch.arrival is not None and batch.arrival.rows != tally.rows:
+        raise AccountingError(
+            f"batch {batch.name}: {batch.arrival.rows} uploads in, {tally.rows} out. This is a "
+            "defect of Sluis: keep the folder and report it"
+        )
     done = {
         "tally": tally.to_json(),
         "failed": failed,
@@ -358,9 +428,13 @@ def account(batch: Batch, folder: Path) -> str:
         "finished_at": time.time(),
     }
     unfinished = folder / f".{batch.name}.{os.getpid()}"
-    unfinished.write_text(json.dumps(done))
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.write(json.dumps(done))
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(unfinished, folder / f"{batch.name}.json")
-    return batch.name
+    sync_folder(folder)
+    return batch
 
 
 def _sealed(
@@ -442,7 +516,12 @@ def _ms(seconds: float) -> int:
 
 
 class Resources:
-    """Sets, keys, channel and threads of one process, made once and shared by its steps."""
+    """Sets, keys, channel and threads of one process, made once and shared by its steps.
+
+    Attributes:
+        order: what the gate asks. A stream puts one in its place that is in force on no day, while
+            the order's file is gone.
+    """
 
     def __init__(self, config: ScanConfig) -> None:
         """Verify the sets and read the keys.
@@ -450,7 +529,8 @@ class Resources:
         Raises:
             OrderRefused, IndicatorSetError, KeysRefused, VerdictFileRefused: as their loaders say.
         """
-        self.sets = load_sets(config)
+        self.sets: Sequence[IndicatorSet] = load_sets(config)
+        self.order = config.order
         self._scanners: dict[dt.date, Scanner] = {}
         self._pdq_mode = config.pdq_mode
         self._media = media_covered(config.order)
@@ -466,6 +546,11 @@ class Resources:
         self.emitter = Emitter(config.verification, config.key_folder)
         self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
+
+    def swap_sets(self, sets: Sequence[IndicatorSet]) -> None:
+        """Ask other sets from the next batch on; call it between two batches."""
+        self.sets = sets
+        self._scanners = {}
 
     def scanner(self, today: dt.date) -> Scanner:
         """A scanner over the sets that are in force today: one that expires is not asked."""
@@ -497,18 +582,35 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
         IndicatorSetError: unsigned, altered, expired.
         OrderRefused: not covered by the order, or two sets of kind new.
     """
-    trusted = keys.trusted_centre_keys(config.key_folder)
-    loaded = []
-    for folder in config.sets:
-        found = indicators.load(
-            folder,
-            trusted,
-            today=config.clock().date(),
-            index_folder=config.index_folder,
-            backend=config.index_backend,
-        )
-        order.check_covers(config.order, found.manifest)
-        loaded.append(found)
+    loaded = [load_set(folder, config) for folder in config.sets]
+    check_together(loaded)
+    return loaded
+
+
+def load_set(folder: Path, config: ScanConfig) -> IndicatorSet:
+    """Verify one set and hold it against the order.
+
+    Raises:
+        IndicatorSetError: unsigned, altered, expired.
+        OrderRefused: not covered by the order.
+    """
+    found = indicators.load(
+        folder,
+        keys.trusted_centre_keys(config.key_folder),
+        today=config.clock().date(),
+        index_folder=config.index_folder,
+        backend=config.index_backend,
+    )
+    order.check_covers(config.order, found.manifest)
+    return found
+
+
+def check_together(loaded: Sequence[IndicatorSet]) -> None:
+    """Hold sets against one another.
+
+    Raises:
+        OrderRefused: one is there twice, or two are of kind new.
+    """
     ids = [found.manifest.set_id for found in loaded]
     for set_id in ids:
         if ids.count(set_id) > 1:
@@ -519,7 +621,6 @@ def load_sets(config: ScanConfig) -> list[IndicatorSet]:
             f"{' and '.join(new)} are both of kind new: a near-duplicate listed in both would "
             "count as two distinct hits. Scan with one; ask the EU Centre to merge them"
         )
-    return loaded
 
 
 def load_suppressed(config: ScanConfig, service: keys.KeyService) -> frozenset[bytes]:

@@ -26,13 +26,11 @@ import pyarrow.parquet as pq
 from matchers.files import sha256_file
 from pipeline import read
 from pipeline.errors import SourceRefused
-from pipeline.items import ITEM_VALUES, ITEMS
+from pipeline.items import ITEM_VALUES, ITEMS, MAX_ID_BYTES
 
 MANIFEST_SUFFIXES: Final = (".parquet", ".csv", ".jsonl", ".ndjson")
 REQUIRED: Final = ("item_id", "part", "encryption", "account_class")
 _BATCH: Final = 8192
-MAX_ID_BYTES: Final = 1024
-"""Longest item or account id: an S3 key's limit, and what fits a sealed candidate."""
 
 _TYPES: Final = mimetypes.MimeTypes(filenames=()).types_map[True] | {
     ".webp": "image/webp", ".avif": "image/avif", ".heic": "image/heic", ".heif": "image/heif",

@@ -49,6 +49,9 @@ PERCEPTUAL: Final = frozenset({"pdq", "vpdq"})
 """Algorithms whose values are looked up within a radius."""
 
 _MANIFEST, _SIGNATURES, _DATA = "manifest.json", "signatures.json", "indicators.arrow"
+SIGNED_FILES: Final = (_MANIFEST, _SIGNATURES)
+"""What `read` reads of a set: whoever follows a set looks whether these have changed."""
+
 _SIGNED_AS: Final = b"sluis/v1/indicator-set\n"
 _SET_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

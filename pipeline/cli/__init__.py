@@ -14,7 +14,18 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import typer
 
 from matchers.errors import MatcherError
-from pipeline.cli import indicators, keys, orders, reports, reviewing, scanning, vault, verdicts
+from pipeline.cli import (
+    indicators,
+    ingest,
+    keys,
+    orders,
+    reports,
+    reviewing,
+    scanning,
+    status,
+    vault,
+    verdicts,
+)
 from pipeline.cli.common import GROUP, fail
 from pipeline.errors import SluisError
 
@@ -28,9 +39,11 @@ app = typer.Typer(
 )
 app.command()(scanning.scan)
 app.command("report")(scanning.report_command)
+app.command()(status.status)
 app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(reviewing.app, name="verification")  # that of serving, with its own commands
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(vault.app, name="vault")

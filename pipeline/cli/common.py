@@ -41,6 +41,10 @@ DeskKeys = Annotated[
     typer.Option("--keys", envvar="SLUIS_DESK_KEYS", help="The report desk's key folder."),
 ]
 OrderFile = Annotated[Path, typer.Option("--order", help="The detection order (YAML).")]
+LogFolder = Annotated[
+    Path,
+    typer.Option("--log", envvar="SLUIS_UPLOAD_LOG", help="Folder of the upload log alone."),
+]
 VerdictsFile = Annotated[
     Path, typer.Argument(help="The file of verdicts that `sluis verdicts fetch` keeps.")
 ]

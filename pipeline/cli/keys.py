@@ -22,8 +22,8 @@ def keys_new(
     host: Annotated[
         Optional[list[str]],
         typer.Option(
-            help="A name or address by which the verification service or the vault is reached; "
-            "may be given several times. localhost and 127.0.0.1 always are.",
+            help="A name or address by which the verification service, the vault or the front "
+            "door is reached; may be given several times. localhost and 127.0.0.1 always are.",
             show_default=False,
         ),
     ] = None,
@@ -43,6 +43,8 @@ def keys_new(
         "provider": "for `sluis scan`: can seal, cannot open",
         "vault": "for `sluis vault serve`: opens tokens, on a confirmed verdict only",
         "desk": "for the report desk: fetches verdicts, asks the vault, drafts reports",
+        "ingest": "for `sluis ingest serve`: the front door, opens nothing",
+        "uploader": "for the provider's upload code and `sluis ingest send`",
         "verification": "for `sluis verification serve`: holds no private key of the verifier",
     }
     for party in made:

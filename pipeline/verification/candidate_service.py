@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-import grpc
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from pipeline import vouchers
-from pipeline.rpc import candidates, raw
+from pipeline.rpc import candidates, raw, streams
 from pipeline.rpc.admission import Refused
 from pipeline.rpc.sluis.verification.v1 import (
     candidate_pb2,
@@ -36,8 +34,6 @@ from pipeline.verification.writes import Writes
 
 MOST_CANDIDATES: Final = 1_000
 _MOST_FIELDS: Final = 16  # a candidate has 4, a threshold seal 5
-_BATCHES_AHEAD: Final = 8
-"""Batches of one stream that are read before the first of them is answered."""
 IDLE_SECONDS: Final = 60.0
 """How long a stream may bring no batch, or leave answers unread, before it is ended."""
 
@@ -59,17 +55,7 @@ _TAKEN: Final = {
 }
 
 
-T = TypeVar("T")
-
 _Results = list[candidate_service_pb2.CandidateResult]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A batch of a stream that is being kept."""
-
-    number: int
-    results: asyncio.Task[_Results]
 
 
 class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
@@ -101,48 +87,18 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         requests: AsyncIterator[candidate_service_pb2.StreamCandidatesRequest],
         context: Any,
     ) -> AsyncIterator[candidate_service_pb2.StreamCandidatesResponse]:
-        """Keep batch after batch; answer each in turn.
+        """Keep batch after batch; answer each in turn."""
+        del context
 
-        A task of its own reads, so that answers never wait for the next batch to come: a client
-        that waits for each answer goes on, and one that waits for none is held back by the queue.
-        """
-        batches: asyncio.Queue[_Batch | str | None] = asyncio.Queue(_BATCHES_AHEAD)
-        tasks: set[asyncio.Task[Any]] = set()
+        async def begin(
+            request: candidate_service_pb2.StreamCandidatesRequest,
+        ) -> asyncio.Task[_Results]:
+            return asyncio.create_task(self._keep(request.candidates))
 
-        def start(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-            task = asyncio.create_task(work)
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            return task
-
-        async def read() -> None:
-            """A fault of the stream comes after the answers to what was right."""
-            try:
-                last = 0
-                async for request in requests:
-                    _check_number(request.batch_number, last)
-                    last += 1
-                    one = _Batch(last, start(self._keep(request.candidates)))
-                    await asyncio.wait_for(batches.put(one), IDLE_SECONDS)
-                await batches.put(None)
-            except TimeoutError:  # nobody reads the answers: they are not kept for ever
-                _forget(batches)
-                await batches.put(f"answers were not taken for {IDLE_SECONDS:.0f} seconds")
-            except Refused as refused:
-                await batches.put(str(refused))
-            except Exception:  # noqa: BLE001 - whatever ends the requests ends the answers
-                await batches.put("the stream broke off")
-
-        start(read())
-        try:
-            while (batch := await _next(batches)) is not None:
-                if isinstance(batch, str):
-                    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, batch)
-                else:
-                    yield _answer(batch.number, await batch.results)
-        finally:
-            for task in list(tasks):
-                task.cancel()
+        answers = streams.answered(requests, begin, idle_seconds=IDLE_SECONDS)
+        async with contextlib.aclosing(answers):
+            async for number, results in answers:
+                yield _answer(number, results)
 
     async def _keep(
         self, batch: Sequence[candidate_pb2.Candidate]
@@ -195,18 +151,6 @@ class CandidateService(candidate_service_pb2_grpc.CandidateServiceServicer):
         return _arrival(candidate, seal)
 
 
-def _forget(batches: asyncio.Queue[_Batch | str | None]) -> None:
-    while not batches.empty():
-        batches.get_nowait()
-
-
-async def _next(batches: asyncio.Queue[_Batch | str | None]) -> _Batch | str | None:
-    try:
-        return await asyncio.wait_for(batches.get(), IDLE_SECONDS)
-    except TimeoutError:
-        return f"no batch came for {IDLE_SECONDS:.0f} seconds: begin a new stream"
-
-
 def check_submitted(data: bytes) -> None:
     """Look over a serialized SubmitCandidatesRequest; see `_check`."""
     _check(data, candidate_service_pb2.SubmitCandidatesRequest.CANDIDATES_FIELD_NUMBER)
@@ -247,11 +191,6 @@ def _check_fields(data: bytes, start: int, end: int) -> None:
             count += sum(1 for _ in raw.fields(data, first, last))
         if count > _MOST_FIELDS:
             raise Refused(f"a candidate of more than {_MOST_FIELDS} fields: no scan makes one")
-
-
-def _check_number(number: int, last: int) -> None:
-    if number != last + 1:
-        raise Refused(f"batch {number} after {last}: count up by 1, from 1")
 
 
 def _answer(number: int, results: _Results) -> candidate_service_pb2.StreamCandidatesResponse:

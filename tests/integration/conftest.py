@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
     )
     data, _ = build.from_images(made.folder / "listed", 50)
     made.add_set("new", "new", data)
+    today = dt.datetime.now(dt.UTC).date()  # for processes, which have no clock but the machine's
+    days = dt.timedelta(days=30)
+    made.add_set(
+        "today", "known", data, set_id="known", effective=today - days, not_after=today + days
+    )
     return made
 
 

@@ -65,6 +65,8 @@ FILES = {
         "reviewers/reviewer-1.pub",
         "reviewers/reviewer-2.pub",
     },
+    "ingest": {"ca.pem", "tls.pem", "tls.key", "centre/signing.pub"},
+    "uploader": {"ca.pem", "tls.pem", "tls.key"},
     "reviewer-1": {"ca.pem", "tls.pem", "tls.key", "verifier.key", "decision.key"},
     "reviewer-2": {"ca.pem", "tls.pem", "tls.key", "verifier.key", "decision.key"},
 }
@@ -121,7 +123,7 @@ def test_make_returns_the_parties_folders(tmp_path):
     """The caller is told every folder that was made, in a fixed order."""
     folder = tmp_path / "keys"
     made = keys.make(folder, hosts=["localhost"], reviewers=3, now=NOW)
-    parties = ["ca", "centre", "provider", "vault", "desk", "verification"]
+    parties = ["ca", "centre", "provider", "vault", "desk", "ingest", "uploader", "verification"]
     names = [*parties, "reviewer-1", "reviewer-2", "reviewer-3"]
     assert made == [folder / name for name in names]
 

@@ -1,0 +1,1 @@
+"""Uploads as they arrive: the front door, the upload log, and what reads it."""
