@@ -119,7 +119,7 @@ def ingest_scan(
         drain=drain,
     )
     meters = Meters()
-    with _stop_on_signal() as stop, contextlib.ExitStack() as held:
+    with _stop_on_signal(say=human) as stop, contextlib.ExitStack() as held:
         if metrics != "none":
             held.callback(metric_server.serve(meters.registry, metrics))
         stream.scan_uploads(settings, stop, meters)
@@ -127,7 +127,7 @@ def ingest_scan(
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
+def _stop_on_signal(*, say: bool) -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) ends the scan after the batch at hand, the second at once."""
     stopping = threading.Event()
 
@@ -135,7 +135,8 @@ def _stop_on_signal() -> Iterator[threading.Event]:
         if stopping.is_set():
             os._exit(130)
         stopping.set()
-        err.print("stopping after the batch at hand; once more to stop at once")
+        if say:
+            err.print("stopping after the batch at hand; once more to stop at once")
 
     before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -52,7 +52,12 @@ class _Place:
 
 
 class LiveSets:
-    """Follows the places of a scan's sets, and its order file."""
+    """Follows the places of a scan's sets, and its order file.
+
+    Attributes:
+        is_suspended: the order file is gone, or no longer holds this order.
+        order_changed: set once it holds another valid version of this order.
+    """
 
     def __init__(
         self,
@@ -82,7 +87,7 @@ class LiveSets:
         self._ledger = ledger
         self._lock = threading.Lock()
         self._pending = False
-        self._suspended = False
+        self.is_suspended = False
         self.order_changed = threading.Event()
 
     def look(self) -> None:
@@ -98,7 +103,7 @@ class LiveSets:
                 resources.swap_sets(tuple(self._sets))
                 self._pending = False
             resources.order = (
-                orders.out_of_force(self._config.order) if self._suspended else self._config.order
+                orders.out_of_force(self._config.order) if self.is_suspended else self._config.order
             )
 
     @contextlib.contextmanager
@@ -131,11 +136,11 @@ class LiveSets:
         try:
             found = orders.load(self._order_file)
         except SluisError as error:
-            self._suspended = True
+            self.is_suspended = True
             _log.error("nothing is opened until the order is there again: %s", error)
             return
         if found.reference != self._config.order.reference:
-            self._suspended = True
+            self.is_suspended = True
             _log.error(
                 "%s now holds order %s, and this scan is of %s: nothing is opened. Start a scan "
                 "for the new order, with an upload log of its own",
@@ -145,7 +150,7 @@ class LiveSets:
             )
             return
         if found == self._config.order:
-            self._suspended = False
+            self.is_suspended = False
             _log.info("the order is there again")
             return
         _log.info("order %s has changed: it is taken over", found.reference)

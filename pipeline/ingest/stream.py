@@ -130,6 +130,7 @@ class _Stream:
         self._attempts = Attempts(accounts_folder(settings.log) / "attempt.json")
         self._size = BatchSize(settings.most_rows)
         self._clock = settings.config.clock
+        self._begun_at = 0.0
         self._cannot_forget: Exception | None = None
         order = orders.load(settings.order_file)
         self._in_force = order.is_in_force(self._clock().date())
@@ -186,6 +187,9 @@ class _Stream:
         return False
 
     def _changed(self) -> bool:
+        """Whether the order is another, or begins or ceases to be in force: all is loaded anew."""
+        if self._live.is_suspended:  # there is no order to load, and nothing is opened
+            return False
         in_force = self._config.order.is_in_force(self._clock().date())
         return self._live.order_changed.is_set() or in_force != self._in_force
 

@@ -144,10 +144,11 @@ def rows_counted(meters: Meters) -> float:
     )
 
 
+@pytest.mark.parametrize("its_file", ["is there", "is gone"])
 def test_an_order_that_expires_while_it_runs_closes_everything(
-    world, verification, tmp_path, monkeypatch
+    world, verification, tmp_path, monkeypatch, its_file
 ):
-    """From its last day on uploads are skipped unopened, also those that were waiting."""
+    """After its last day uploads are skipped unopened, whether or not its file is still there."""
     streams.NOW.append(worlds.clock())
     wanted = streams.settings(
         world, tmp_path, verification, drain=False, config={"clock": streams.movable_clock}
@@ -156,6 +157,9 @@ def test_an_order_that_expires_while_it_runs_closes_everything(
     with streams.log(tmp_path / "log") as writer, streams.scanning(wanted, meters):
         writer.append(streams.rows([upload("before", picture("cat"))]))
         until(lambda: rows_counted(meters) == 1)
+        if its_file == "is gone":
+            wanted.order_file.unlink()
+            until(lambda: meters.registry.get_sample_value("sluis_order_in_force") == 0)
         streams.NOW.append(dt.datetime(2027, 7, 1, tzinfo=dt.UTC))
         monkeypatch.setattr("matchers.scanner.Scanner.examine", lambda *_: pytest.fail("opened"))
         writer.append(streams.rows([upload("after", picture("coffee"))]))
