@@ -18,7 +18,10 @@ from matchers.media import Medium, Visual
 from matchers.pictures import pictures
 from matchers.views import Profile
 
-SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope"})
+NEEDS_DECODING: Final = "needs_decoding"
+"""Reason of a part that was examined before (`matchers.recall`), and not for all that is wanted."""
+
+SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope", NEEDS_DECODING})
 """Reasons for which something is left shut; every other reason is a failure."""
 
 

@@ -22,6 +22,7 @@ from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
 from matchers.lookup import Found, look_up
 from matchers.media import Medium
+from matchers.recall import recalled
 from matchers.threads import each
 
 Examiner = Callable[[bytes | memoryview, Wanted], tuple[Part, ...]]
@@ -147,6 +148,20 @@ class Scanner:
             # counts, whatever a decoder that was taken over says.
             parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *parts[1:])
         return tuple(Examined(part, self._exact(part)) for part in parts)
+
+    def recall(self, parts: tuple[Part, ...], held: Wanted) -> tuple[Examined, ...]:
+        """What `examine` would give now for an item that was examined before; see `recalled`.
+
+        Args:
+            parts: what examining gave then, the item first.
+            held: what was wanted then.
+        """
+        found = tuple(Examined(one, self._exact(one)) for one in recalled(parts, held, self.wanted))
+        item = found[0]
+        is_visual = item.part.medium in {"image", "video"}
+        if is_visual and item.exact is not None and self._kind(item.exact) != "new":
+            return (Examined(replace(item.part, fingerprints=None, reason=None), item.exact),)
+        return found
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
         """Look up a batch, part by part the best hit.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -50,6 +51,9 @@ from pipeline.errors import (
 )
 from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
+from pipeline.ledger.again import NO_LONGER_KEPT, Again
+from pipeline.ledger.ledger import Ledger
+from pipeline.ledger.record import Kept
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
 from pipeline.sandbox import Sandbox
@@ -103,6 +107,9 @@ class ScanConfig:
             (docs/sandbox.md).
         suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
             have rejected are not sent again.
+        ledger: folder of a hash ledger (docs/ledger.md); None, the default: nothing is kept of
+            what resembles nothing.
+        ledger_days: that it keeps an item; None: as it was made.
         clock: tells the time.
     """
 
@@ -116,6 +123,8 @@ class ScanConfig:
     index_backend: BackendName = "auto"
     require_filter: bool = False
     suppress: tuple[Path, ...] = ()
+    ledger: Path | None = None
+    ledger_days: int | None = None
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -165,11 +174,15 @@ class Batch:
         name: stable: the same rows have the same name when they are scanned again.
         rows: of the schema that the step before gives.
         arrival: what came with each row; None where all were hosted already.
+        again: where the ledger holds each row; None where they are to be read and decoded.
+        reused: items that were not decoded, as their content had been examined before.
     """
 
     name: str
     rows: pa.RecordBatch
     arrival: Arrival | None = None
+    again: Again | None = None
+    reused: int = 0
     distances: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -211,6 +224,21 @@ def load(part: Slice) -> Batch:
     return Batch(part.name, rows.to_batches()[0])
 
 
+def load_again(part: Slice, config: ScanConfig) -> Batch:
+    """Read what the gate asks of a slice's rows from the ledger.
+
+    Raises:
+        RunInterrupted: somebody asked to stop.
+        LedgerDamaged: the ledger was altered.
+    """
+    references = load(part).rows
+    ledger = resources_for(config).ledger
+    if ledger is None:
+        raise ValueError("rows are matched again from a ledger")
+    rows, again = ledger.rows(references)
+    return Batch(part.name, rows, again=again)
+
+
 class _Gate(beam.DoFn):
     """ITEMS -> GATED."""
 
@@ -222,8 +250,10 @@ class _Gate(beam.DoFn):
         resources = resources_for(self._config)
         scannable = resources.scanner(now.date()).media
         rows = gate(batch.rows, resources.order, scannable, now)
-        if batch.arrival is not None:  # what was kept shut at the door has no bytes to open
-            reason = pc.coalesce(batch.arrival.skip_reason, rows["skip_reason"])
+        # What was kept shut at the door has no bytes to open, nor has what the ledger has let go.
+        shut = batch.arrival or batch.again
+        if shut is not None:
+            reason = pc.coalesce(shut.skip_reason, rows["skip_reason"])
             rows = rows.set_column(rows.num_columns - 1, GATED.field("skip_reason"), reason)
         yield replace(batch, rows=rows)
 
@@ -255,23 +285,30 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     scanner = resources.scanner(config.clock().date())
 
     arrival = batch.arrival
-    content = arrival.content if arrival else None
-    contents = itertools.repeat(None) if content is None else content
-    examined = list(resources.pool.map(functools.partial(_examine, scanner), rows, contents))
+    if batch.again is not None:
+        examined = _recalled(rows, batch.again, scanner, resources)
+    else:
+        content = arrival.content if arrival else None
+        contents = itertools.repeat(None) if content is None else content
+        examine = functools.partial(_examine, scanner, resources.ledger)
+        examined = list(resources.pool.map(examine, rows, contents))
     opened = time.perf_counter()
-    readable = [one for parts in examined if isinstance(parts, tuple) for one in parts]
+    readable = [one for item in examined if isinstance(item, _Opened) for one in item.parts]
     results = iter(scanner.match(readable))
     matched = time.perf_counter()
+    if batch.again is None and resources.ledger is not None:
+        _keep(rows, examined, scanner, resources.ledger)
+    kept = time.perf_counter()
 
     outcomes: list[dict[str, Any]] = []
     distances: Counter[str] = Counter()
-    for row, parts in zip(rows, examined, strict=True):
+    for row, item in zip(rows, examined, strict=True):
         if row["skip_reason"] is not None:
             outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
-        elif isinstance(parts, ItemError):
-            outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
+        elif isinstance(item, ItemError):
+            outcomes.append(_outcome(row, FAILURE, stage=item.stage, reason=item.reason))
         else:
-            for one in parts:
+            for one in item.parts:
                 result = next(results)
                 outcome = _outcome_of(row, one.part, result, scanner, resources, config.order)
                 if isinstance(result, Hit) and outcome["outcome"] == CANDIDATE:
@@ -283,29 +320,97 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
         batch,
         rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES),
         arrival=replace(arrival, content=None) if arrival else None,
+        reused=sum(isinstance(item, _Opened) and item.is_reused for item in examined),
         distances=distances,
         seconds={
-            "read, decode, hash": opened - started,
+            "recall" if batch.again else "read, decode, hash": opened - started,
             "match": matched - opened,
-            "seal": sealed - matched,
+            **({"keep": kept - matched} if resources.ledger and not batch.again else {}),
+            "seal": sealed - kept,
         },
     )
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """An item once its bytes are gone.
+
+    Attributes:
+        parts: what it was reduced to; none if the gate kept it shut.
+        sha256: of its bytes, where a ledger is kept.
+        is_reused: whether the ledger knew, and nothing was decoded.
+    """
+
+    parts: tuple[Examined, ...] = ()
+    sha256: bytes = b""
+    is_reused: bool = False
+
+
 def _examine(
-    scanner: Scanner, row: dict[str, Any], content: pa.LargeBinaryScalar | None = None
-) -> tuple[Examined, ...] | ItemError:
+    scanner: Scanner,
+    ledger: Ledger | None,
+    row: dict[str, Any],
+    content: pa.LargeBinaryScalar | None = None,
+) -> _Opened | ItemError:
     """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
     if row["skip_reason"] is not None:
-        return ()
+        return _Opened()
     try:
-        return scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
+        if row["kind"] == "url":
+            return _Opened(scanner.examine(row["url"]))
+        return _open(scanner, ledger, _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+
+
+def _open(scanner: Scanner, ledger: Ledger | None, blob: memoryview) -> _Opened:
+    """Decode an item, unless the ledger knows what came of that."""
+    if ledger is None:
+        return _Opened(scanner.examine(blob))
+    sha256 = hashlib.sha256(blob).digest()
+    known = ledger.find(sha256, scanner.wanted)
+    if known is not None:
+        return _Opened(scanner.recall(known, scanner.wanted), sha256, is_reused=True)
+    return _Opened(scanner.examine(blob), sha256)
+
+
+def _recalled(
+    rows: Sequence[dict[str, Any]], again: Again, scanner: Scanner, resources: Resources
+) -> list[_Opened | ItemError]:
+    """What the ledger holds of each row that the gate lets through."""
+    if resources.ledger is None:
+        raise ValueError("rows are matched again from a ledger")
+    is_open = [row["skip_reason"] is None for row in rows]
+    found = resources.ledger.parts(again, is_open)
+    return [
+        _Opened(scanner.recall(*held)) if held else _Opened() if not wanted else _swept()
+        for held, wanted in zip(found, is_open, strict=True)
+    ]
+
+
+def _swept() -> ItemError:
+    """Its day was over between two steps."""
+    return ItemError("read", NO_LONGER_KEPT)
+
+
+def _keep(
+    rows: Sequence[dict[str, Any]],
+    examined: Sequence[_Opened | ItemError],
+    scanner: Scanner,
+    ledger: Ledger,
+) -> None:
+    """Keep what has been examined; neither what failed nor what the gate has kept shut."""
+    items = [
+        Kept(row, item.sha256, tuple(one.part for one in item.parts))
+        for row, item in zip(rows, examined, strict=True)
+        if isinstance(item, _Opened) and item.parts
+    ]
+    asked = {found.manifest.set_id: found.manifest.version for found in scanner.sets}
+    ledger.keep(items, scanner.wanted, asked)
 
 
 def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
@@ -397,6 +502,7 @@ def account(batch: Batch, folder: Path) -> Batch:
         inner=inner,
         distances=batch.distances,
         duplicates=batch.duplicates,
+        reused=batch.reused,
     )
     failed = []
     for row in batch.rows.to_pylist():
@@ -543,6 +649,11 @@ class Resources:
             ),
         )
         self.suppressed = load_suppressed(config, self.keys)
+        self.ledger = (
+            Ledger(config.ledger, config.ledger_days, config.key_folder, config.clock)
+            if config.ledger
+            else None
+        )
         self.emitter = Emitter(config.verification, config.key_folder)
         self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
@@ -573,6 +684,8 @@ class Resources:
         self.pool.shutdown()
         self.sandbox.close()
         self.emitter.close()
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 def load_sets(config: ScanConfig) -> list[IndicatorSet]:

@@ -18,6 +18,7 @@ from pipeline.cli import (
     indicators,
     ingest,
     keys,
+    ledger,
     orders,
     reports,
     reviewing,
@@ -44,6 +45,8 @@ app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")
 app.add_typer(ingest.app, name="ingest")
+app.command()(ledger.rematch)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(reviewing.app, name="verification")  # that of serving, with its own commands
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(vault.app, name="vault")
