@@ -35,7 +35,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from matchers import indicators
-from matchers.files import read_json, write_json
+from matchers.files import read_json, sha256_file, write_json
 from pipeline import order, scan, sources
 from pipeline.errors import (
     AccountingError,
@@ -178,7 +178,12 @@ def match_again(
     folder, key = LedgerFolder.found(config.ledger), read_key(config.key_folder)
     origin = _Origin(
         folder=config.ledger,
-        about={"source": None, "ledger": str(config.ledger.resolve()), "matched_again": True},
+        about={
+            "source": None,
+            "ledger": str(config.ledger.resolve()),
+            "matched_again": True,
+            "without_sha256": sha256_file(config.without) if config.without else None,
+        },
         take=functools.partial(again.take, folder, key),
         load=functools.partial(scan.load_again, config=config),
         decodes=False,

@@ -47,6 +47,7 @@ from pipeline.errors import (
     ItemError,
     OrderRefused,
     RunInterrupted,
+    SourceRefused,
     VerificationRefused,
 )
 from pipeline.gate import gate, media_covered
@@ -110,6 +111,7 @@ class ScanConfig:
         ledger: folder of a hash ledger (docs/ledger.md); None, the default: nothing is kept of
             what resembles nothing.
         ledger_days: that it keeps an item; None: as it was made.
+        without: a file of ids, one a line, of items that are not matched again.
         clock: tells the time.
     """
 
@@ -125,6 +127,7 @@ class ScanConfig:
     suppress: tuple[Path, ...] = ()
     ledger: Path | None = None
     ledger_days: int | None = None
+    without: Path | None = None
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -232,10 +235,10 @@ def load_again(part: Slice, config: ScanConfig) -> Batch:
         LedgerDamaged: the ledger was altered.
     """
     references = load(part).rows
-    ledger = resources_for(config).ledger
-    if ledger is None:
+    resources = resources_for(config)
+    if resources.ledger is None:
         raise ValueError("rows are matched again from a ledger")
-    rows, again = ledger.rows(references)
+    rows, again = resources.ledger.rows(references, resources.withdrawn)
     return Batch(part.name, rows, again=again)
 
 
@@ -654,6 +657,7 @@ class Resources:
             if config.ledger
             else None
         )
+        self.withdrawn = load_withdrawn(config.without)
         self.emitter = Emitter(config.verification, config.key_folder)
         self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
@@ -747,6 +751,21 @@ def load_suppressed(config: ScanConfig, service: keys.KeyService) -> frozenset[b
     signers = keys.signers(config.key_folder)
     reference = vouchers.order_id(config.order.reference)
     return verdict_file.rejected_pairs(config.suppress, signers, reference, service.pair_id)
+
+
+def load_withdrawn(path: Path | None) -> pa.StringArray:
+    """The items that are not matched again.
+
+    Raises:
+        SourceRefused: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path else []
+    except (OSError, UnicodeDecodeError):
+        raise SourceRefused(
+            f"{path} cannot be read: it must hold one item id a line, in UTF-8"
+        ) from None
+    return pa.array(lines, pa.string())
 
 
 _lock = threading.Lock()

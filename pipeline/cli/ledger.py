@@ -65,6 +65,15 @@ def rematch(
             show_default=False,
         ),
     ] = None,
+    without: Annotated[
+        Optional[Path],
+        typer.Option(
+            metavar="IDS",
+            help="A file of item ids, one a line, that are not matched: what was deleted or whose "
+            "consent was withdrawn since it was scanned, which the ledger cannot know.",
+            show_default=False,
+        ),
+    ] = None,
     index_backend: Annotated[
         IndexBackend, typer.Option(help="What looks codes up, as for `sluis scan`.")
     ] = IndexBackend.auto,
@@ -93,6 +102,7 @@ def rematch(
         index_backend=index_backend.value,
         suppress=tuple(suppress or ()),
         ledger=ledger,
+        without=without,
     )
     was_complete = (run_dir / "report.json").exists()
     with stop_on_signal(), progress_shown() as listener:

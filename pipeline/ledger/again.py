@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from matchers.examine import Part, Wanted
@@ -40,6 +41,9 @@ REFERENCES: Final = pa.schema(
 
 NO_LONGER_KEPT: Final = "no_longer_kept"
 """Why an item is skipped whose day was swept after the run had begun."""
+
+WITHDRAWN: Final = "withdrawn"
+"""Why an item is skipped that whoever matches again has named: consent withdrawn, item deleted."""
 
 NOT_KNOWN: Final = "(no longer kept)"
 """Stands for the name of such an item."""
@@ -113,8 +117,17 @@ def _last_of_each(
     return np.sort(order[is_last])
 
 
-def rows(references: pa.RecordBatch, folder: Path, reader: Reader) -> tuple[pa.RecordBatch, Again]:
-    """What the gate asks of the items referred to, as `ITEMS`; no code is unsealed."""
+def rows(
+    references: pa.RecordBatch, folder: Path, reader: Reader, withdrawn: pa.StringArray
+) -> tuple[pa.RecordBatch, Again]:
+    """What the gate asks of the items referred to, as `ITEMS`; no code is unsealed.
+
+    Args:
+        references: of schema `REFERENCES`.
+        folder: of the ledger.
+        reader: of its records.
+        withdrawn: items that are not to be matched.
+    """
     batches = []
     gone: list[str | None] = []
     for path, place, mine in _by_record(references, folder):
@@ -125,7 +138,9 @@ def rows(references: pa.RecordBatch, folder: Path, reader: Reader) -> tuple[pa.R
             batches.append(_unknown(len(mine)))
             gone += [NO_LONGER_KEPT] * len(mine)
     joined = pa.Table.from_batches(batches, ITEMS).combine_chunks().to_batches()[0]
-    return joined, Again(references, pa.array(gone, pa.string()))
+    is_withdrawn = pc.is_in(joined["item_id"], value_set=withdrawn)
+    reason = pc.if_else(is_withdrawn, WITHDRAWN, pa.array(gone, pa.string()))
+    return joined, Again(references, reason)
 
 
 def parts(
@@ -147,18 +162,19 @@ def parts(
 
 def _by_record(references: pa.RecordBatch, folder: Path) -> Iterator[tuple[Path, Place, list[int]]]:
     """Each record and the rows of it, in the order of the references: neighbours are of one."""
-    held: tuple[Path, Place, list[int]] | None = None
-    for one in references.to_pylist():
-        path = folder / one["segment"]
-        if held is not None and (held[0], held[1].offset) == (path, one["offset"]):
-            held[2].append(one["row"])
-            continue
-        if held is not None:
-            yield held
-        first, second, third = one["lengths"]
-        held = path, Place(one["number"], one["offset"], (first, second, third)), [one["row"]]
-    if held is not None:
-        yield held
+    if not references.num_rows:
+        return
+    segment = pc.dictionary_encode(references["segment"])
+    offset = references["offset"].to_numpy()
+    is_other = np.diff(offset, prepend=-1) != 0
+    is_other |= np.diff(segment.indices.to_numpy(), prepend=-1) != 0
+    lengths = references["lengths"].flatten().to_numpy().reshape(-1, 3)
+    starts = np.flatnonzero(is_other).tolist()
+    row = references["row"].to_numpy()
+    for first, behind in zip(starts, [*starts[1:], references.num_rows], strict=True):
+        one, two, three = lengths[first].tolist()
+        place = Place(references["number"][first].as_py(), int(offset[first]), (one, two, three))
+        yield folder / references["segment"][first].as_py(), place, row[first:behind].tolist()
 
 
 def _unknown(count: int) -> pa.RecordBatch:

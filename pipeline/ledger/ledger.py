@@ -74,9 +74,11 @@ class Ledger:
         if worth:
             self.prepare().note(self._writer.append(worth, wanted, sets))
 
-    def rows(self, references: pa.RecordBatch) -> tuple[pa.RecordBatch, Again]:
+    def rows(
+        self, references: pa.RecordBatch, withdrawn: pa.StringArray
+    ) -> tuple[pa.RecordBatch, Again]:
         """See `again.rows`."""
-        return again.rows(references, self.folder.path, self._reader)
+        return again.rows(references, self.folder.path, self._reader, withdrawn)
 
     def parts(
         self, kept: Again, wanted: list[bool]

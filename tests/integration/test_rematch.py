@@ -265,6 +265,19 @@ def test_the_gate_is_asked_again_before_any_code_is_unsealed(
     assert len(unsealed) == tally["candidate"]
 
 
+def test_items_that_are_named_are_not_matched(world, verification, tmp_path, monkeypatch):
+    """Consent withdrawn or item deleted since: counted by name, its codes unopened."""
+    source = manifest(tmp_path / "u", {"cat": photo("cat"), "pagoda": photo("pagoda")})
+    config = world.config(verification, ledger=tmp_path / "ledger")
+    world.scan(source, config, tmp_path / "first")
+    (tmp_path / "gone.txt").write_text("pagoda\nno such item\n")
+    without = dataclasses.replace(config, without=tmp_path / "gone.txt")
+    tally = match_again(without, tmp_path / "again")["tally"]
+    assert (tally["candidate"], tally["skipped"]) == (1, {"withdrawn": 1})
+    with pytest.raises(RunRefused, match="started otherwise"):
+        match_again(config, tmp_path / "again")
+
+
 # --- what is kept ---------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ from pipeline.ledger.summary import by_day
 
 WANTED = Wanted(frozenset({"image", "container"}), ("sha256",), "plain")
 KEY = LedgerKey(bytes(range(32)))
+NOBODY = pa.array([], pa.string())
 NOON = dt.datetime(2026, 6, 15, 12, tzinfo=dt.UTC)
 
 
@@ -79,7 +81,7 @@ class Place:
     def item_ids(self, file: Path) -> list[str]:
         """The items that would be matched again."""
         references = self.references(file)
-        rows, _ = again.rows(references, self.path, Reader(read_key(self.provider)))
+        rows, _ = again.rows(references, self.path, Reader(read_key(self.provider)), NOBODY)
         return rows["item_id"].to_pylist()
 
 
@@ -153,7 +155,7 @@ def test_the_newest_of_an_items_rows_is_matched_again(place, tmp_path):
     assert sorted(place.item_ids(tmp_path / "items.parquet")) == ["a", "b", "c", "d"]
     references = place.references(tmp_path / "items.parquet")
     reader = Reader(read_key(place.provider))
-    rows, kept = again.rows(references, place.path, reader)
+    rows, kept = again.rows(references, place.path, reader, NOBODY)
     found = dict(
         zip(
             rows["item_id"].to_pylist(),
@@ -338,7 +340,7 @@ def test_swept_content_is_decoded_again_and_swept_rows_are_skipped_by_name(place
     ledger.prepare()
     place.segments()[0].unlink()
     assert ledger.find(item("a", 1).sha256, WANTED) is None
-    rows, kept = ledger.rows(references)
+    rows, kept = ledger.rows(references, NOBODY)
     assert kept.skip_reason.to_pylist() == [again.NO_LONGER_KEPT] * 2
     assert rows["item_id"].to_pylist() == [again.NOT_KNOWN] * 2
     assert ledger.parts(kept, [True, True]) == [None, None]
