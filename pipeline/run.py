@@ -47,7 +47,7 @@ from pipeline.errors import (
     VerificationUnreachable,
 )
 from pipeline.items import FAILED, Tally
-from pipeline.ledger import again
+from pipeline.ledger.again import take as take_ledger
 from pipeline.ledger.folder import LedgerFolder
 from pipeline.ledger.key import read_key
 from pipeline.scan import ScanConfig
@@ -184,7 +184,7 @@ def match_again(
             "matched_again": True,
             "without_sha256": sha256_file(config.without) if config.without else None,
         },
-        take=functools.partial(again.take, folder, key),
+        take=functools.partial(take_ledger, folder, key),
         load=functools.partial(scan.load_again, config=config),
         decodes=False,
     )
@@ -453,7 +453,7 @@ def _check_folder(source: Path | None, run_folder: Path, config: ScanConfig) -> 
     for inner in (run_folder, config.key_folder):
         if source is not None and inner.resolve().is_relative_to(source.resolve()):
             raise RunRefused(
-                f"{inner} lies inside {source} : keep run and key folders elsewhere, for "
+                f"{inner} lies inside {source}: keep run and key folders elsewhere, for "
                 "what lies there is no hosted content"
             )
 
