@@ -3,6 +3,7 @@
 # make test    the tests          make check   lint, types, imports, wire
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
 # make bench-formats   the table of docs/formats.md: every format, ours and the rivals'
+# make effectiveness   what is found, missed and confused, with docs/effectiveness.md; ARGS="--quick"
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -13,7 +14,7 @@ INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
 FUZZER := $(VENV)/.fuzzer-installed
 
-.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats format proto constraints clean fresh-kernels
+.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats effectiveness format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -62,6 +63,9 @@ bench-page: setup
 
 bench-formats: $(RIVALS) fresh-kernels
 	$(BIN)/python -m benchmarks formats
+
+effectiveness: $(RIVALS) fresh-kernels
+	$(BIN)/python -m benchmarks.effectiveness $(ARGS)
 
 $(RIVALS): $(INSTALLED) benchmarks/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/constraints.txt

@@ -14,7 +14,7 @@ from typing import Annotated, Final, Optional
 import typer
 from rich.console import Console
 
-from benchmarks import corpora, page, scales
+from benchmarks import corpora, page, scales, tables
 from benchmarks.results import Results, taken
 from benchmarks.units import PARTS, Session
 
@@ -73,7 +73,7 @@ def run(
         begun = time.perf_counter()
         kept.put(unit, about, measure(functools.partial(_say, unit)))
         _say(unit, f"done in {time.perf_counter() - begun:,.0f} s")
-    out.print(page.terminal(kept))
+    out.print(page.terminal(tables.all_tables(kept)))
     out.print(f"{time.perf_counter() - started:,.0f} s. Figures: {results}. Page: make bench-page")
 
 

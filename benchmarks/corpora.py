@@ -18,7 +18,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal
+from typing import BinaryIO, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from matchers import pdq
 from matchers.hamming import HammingIndex
 
 Codes = npt.NDArray[np.uint8]
+Integral = npt.NDArray[np.uint32]
 Role = Literal["indicators", "queries"]
 Progress = Callable[[str, int, int], None]
 """Called with what is made, how many are done, and of how many."""
@@ -200,14 +201,14 @@ def _blocks(
         yield from pool.imap(_block, range(count))
 
 
-_integrals: list[npt.NDArray[np.uint32]] = []
+_integrals: list[Integral] = []
 _stream: tuple[int, int] = (0, 0)
 
 
 def _prepare(photos: list[Path], role: Role, seed: int) -> None:
     """What a worker needs for every block: the photographs' integral images."""
     global _stream  # noqa: PLW0603 - the state of a worker process
-    _integrals[:] = [_integral(path) for path in photos]
+    _integrals[:] = [integral(path) for path in photos]
     _stream = (seed, 0 if role == "indicators" else 1)
 
 
@@ -215,10 +216,10 @@ def _block(block: int) -> Codes:
     """`BLOCK_CODES` codes: the eight views of random crops of good quality."""
     rng = np.random.default_rng([*_stream, block])
     codes = np.empty((BLOCK_CODES // VIEWS, VIEWS, 32), np.uint8)
-    for crop in range(len(codes)):
+    for row in range(len(codes)):
         for _ in range(_TRIES):
             photo = _integrals[rng.integers(len(_integrals))]
-            views, quality = pdq.dihedral(_crop(photo, rng))
+            views, quality = pdq.dihedral(crop(photo, rng))
             if quality >= MIN_QUALITY:
                 break
         else:
@@ -226,15 +227,15 @@ def _block(block: int) -> Codes:
                 f"{_TRIES} crops in a row have a quality under {MIN_QUALITY}: "
                 "give photographs with more detail"
             )
-        codes[crop] = views
+        codes[row] = views
     shuffled = codes.reshape(BLOCK_CODES, 32)
     rng.shuffle(shuffled)
     return shuffled
 
 
-def _integral(path: Path) -> npt.NDArray[np.uint32]:
+def integral(file: Path | BinaryIO) -> Integral:
     """Sums of luma over all rows above and columns before: uint32 [height + 1, width + 1]."""
-    with Image.open(path) as image:
+    with Image.open(file) as image:
         reduced = image.convert("L")
         shorter = min(reduced.size)
         if shorter > SHORTER_SIDE_PIXELS:
@@ -246,7 +247,7 @@ def _integral(path: Path) -> npt.NDArray[np.uint32]:
     return sums
 
 
-def _crop(sums: npt.NDArray[np.uint32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def crop(sums: Integral, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """A random crop, reduced to 64 x 64 pixels by box means."""
     edges = []
     for side in (sums.shape[0] - 1, sums.shape[1] - 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -96,10 +97,10 @@ make bench-page               # this page, from the figures of the last run
 """
 
 
-def terminal(results: Results) -> Group:
-    """Every table, for the end of a run."""
+def terminal(made_tables: Sequence[Table]) -> Group:
+    """Tables, for the end of a run."""
     shown = []
-    for table in tables.all_tables(results):
+    for table in made_tables:
         made = RichTable(title=table.title, title_justify="left", caption=table.note or None,
                          caption_justify="left")  # fmt: skip
         for number, column in enumerate(table.columns):
@@ -128,7 +129,7 @@ def markdown(results: Results, plots: list[Plot]) -> str:
     made = tables.all_tables(results)
     parts = [_HEAD, _taken(results)]
     goals, others = made[0], made[1:]
-    parts.append(f"## {goals.title}\n\n{_table(goals)}")
+    parts.append(f"## {goals.title}\n\n{markdown_table(goals)}")
     for section in _SECTIONS:
         some = [table for table in others if table.key in section.tables]
         if not some:
@@ -141,7 +142,7 @@ def markdown(results: Results, plots: list[Plot]) -> str:
             for plot in plots
             if plot.name in section.plots
         ]
-        parts += [f"**{table.title}**\n\n{_table(table)}" for table in some]
+        parts += [f"**{table.title}**\n\n{markdown_table(table)}" for table in some]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -149,9 +150,9 @@ def _taken(results: Results) -> str:
     """On what the figures were taken, once for all units that share it."""
     groups: dict[str, list[str]] = {}
     for unit, content in results.units.items():
-        groups.setdefault(_about(content["taken"]), []).append(unit)
+        groups.setdefault(about(content["taken"]), []).append(unit)
     lines = ["## Taken on\n"]
-    for about, units in groups.items():
+    for sentence, units in groups.items():
         dates = sorted(results.units[unit]["taken"]["date"] for unit in units)
         when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
         which = "" if len(groups) == 1 else f" ({', '.join(units)})"
@@ -161,11 +162,12 @@ def _taken(results: Results) -> str:
             if loads
             else ""
         )
-        lines.append(f"- {when}{which}: {about}{busy}")
+        lines.append(f"- {when}{which}: {sentence}{busy}")
     return "\n".join(lines) + "\n"
 
 
-def _about(taken: dict[str, Any]) -> str:
+def about(taken: dict[str, Any]) -> str:
+    """On what something was measured, in a sentence."""
     machine = taken["machine"]
     packages = ", ".join(f"{name} {version}" for name, version in taken["packages"].items())
     return (
@@ -176,7 +178,7 @@ def _about(taken: dict[str, Any]) -> str:
     )
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
     """A Markdown table and its note."""
     figures = len(table.columns) - table.text_columns
     lines = [

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from benchmarks import hashing, rivals, timing
+from benchmarks import drawing, hashing, rivals, timing
 from benchmarks.growth import BATCHES
 from benchmarks.results import Results
 from benchmarks.tables import images_name, number, size_name
@@ -23,7 +22,6 @@ _COLOURS: Final = {
 }
 _OTHERS: Final = ("#7f7f7f", "#b0a000")
 _MARKS: Final = ("o", "s", "^", "D", "v", "P", "X")
-_INK: Final = "#23303b"
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,7 @@ def throughput(results: Results) -> Plot | None:
 
 
 def _draw_throughput(found: dict[int, dict[str, Any]]) -> str:
-    figure, panels = _panels(len(found), height=3.8)
+    figure, panels = drawing.panels(len(found), height=3.8)
     for axes, (size, one) in zip(panels, found.items(), strict=True):
         for place, way in enumerate(dict.fromkeys(entry["way"] for entry in one["speed"])):
             entries = [entry for entry in one["speed"] if entry["way"] == way]
@@ -75,7 +73,7 @@ def _draw_throughput(found: dict[int, dict[str, Any]]) -> str:
         axes.set_xlabel("queries in a call")
     panels[0].set_ylabel("queries a second")
     _legend(figure, panels[0])
-    return _svg(figure, "throughput")
+    return drawing.svg(figure, "throughput")
 
 
 def growth(results: Results) -> Plot | None:
@@ -91,7 +89,7 @@ def growth(results: Results) -> Plot | None:
 
 
 def _draw_growth(found: dict[str, Any]) -> str:
-    figure, panels = _panels(len(BATCHES), height=3.8)
+    figure, panels = drawing.panels(len(BATCHES), height=3.8)
     for axes, batch in zip(panels, BATCHES, strict=True):
         fits = [fit for fit in found["fits"] if fit["batch"] == batch]
         for place, fit in enumerate(fits):
@@ -120,7 +118,7 @@ def _draw_growth(found: dict[str, Any]) -> str:
         axes.set_xlabel("indicators")
     panels[0].set_ylabel("microseconds a query")
     _legend(figure, panels[0])
-    return _svg(figure, "growth")
+    return drawing.svg(figure, "growth")
 
 
 def latency(results: Results) -> Plot | None:
@@ -138,7 +136,7 @@ def latency(results: Results) -> Plot | None:
 
 def _draw_latency(found: dict[int, dict[str, Any]]) -> str:
     names = ("p50", "p95", "p99", "max")
-    figure, panels = _panels(len(found), height=3.4)
+    figure, panels = drawing.panels(len(found), height=3.4)
     for axes, (size, one) in zip(panels, found.items(), strict=True):
         for place, entry in enumerate(one["latency"]):
             places = range(len(names))
@@ -149,7 +147,7 @@ def _draw_latency(found: dict[int, dict[str, Any]]) -> str:
         axes.set_title(f"{size_name(size)} indicators")
     panels[0].set_ylabel("microseconds, one query")
     _legend(figure, panels[0])
-    return _svg(figure, "latency")
+    return drawing.svg(figure, "latency")
 
 
 def hashing_speed(results: Results) -> Plot | None:
@@ -167,7 +165,7 @@ def hashing_speed(results: Results) -> Plot | None:
 
 def _draw_hashing(found: dict[str, Any]) -> str:
     tables = found["tables"]
-    figure, panels = _panels(len(tables), height=2.6)
+    figure, panels = drawing.panels(len(tables), height=2.6)
     for axes, one in zip(panels, tables, strict=True):
         ways = [entry["way"] for entry in one["ways"]]
         speeds = [1 / timing.spread(entry["seconds_per_image"]).median for entry in one["ways"]]
@@ -180,7 +178,7 @@ def _draw_hashing(found: dict[str, Any]) -> str:
         axes.set_xlim(0, max(speeds) * 1.25)
         axes.set_title(f"{images_name(one)}, {one['megapixels']:.2g} MP")
         axes.set_xlabel("images a second")
-    return _svg(figure, "hashing")
+    return drawing.svg(figure, "hashing")
 
 
 def _best_sentence(found: dict[int, dict[str, Any]]) -> str:
@@ -197,36 +195,6 @@ def _best_sentence(found: dict[int, dict[str, Any]]) -> str:
 
 
 # --- drawing --------------------------------------------------------------------------------
-
-
-def _panels(count: int, height: float) -> tuple[Any, list[Any]]:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.size": 10,
-            "axes.titlesize": 11,
-            "text.color": _INK,
-            "axes.labelcolor": _INK,
-            "axes.edgecolor": "#b8c0c8",
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#e4e8ec",
-        }
-    )
-    figure, axes = plt.subplots(
-        1, count, figsize=(10, height), sharey=True, layout="constrained", squeeze=False
-    )
-    return figure, list(axes[0])
 
 
 def _line(axes: Any, x: Any, y: list[float], way: str, place: int) -> None:
@@ -267,15 +235,3 @@ def _legend(figure: Any, axes: Any) -> None:
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(3, len(labels)), frameon=False
     )
-
-
-def _svg(figure: Any, name: str) -> str:
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):  # the same figures give the same file
-        # White, not transparent: the page may be read on a dark ground.
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    plt.close(figure)
-    return buffer.getvalue()

@@ -7,22 +7,28 @@ out is digests and fingerprints. So it can run where nothing is trusted (`pipeli
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
-from matchers import containers, digests, fingerprints, media, pdq
+from matchers import containers, digests, fingerprints, media, motion, patience, pdq
 from matchers.errors import DecodeError
 from matchers.fingerprints import Fingerprints
 from matchers.media import Medium, Visual
 from matchers.pictures import pictures
 from matchers.views import Profile
 
+_NO_DIGESTS: Final[Mapping[str, bytes]] = MappingProxyType({})
+
 NEEDS_DECODING: Final = "needs_decoding"
 """Reason of a part that was examined before (`matchers.recall`), and not for all that is wanted."""
 
-SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope", NEEDS_DECODING})
-"""Reasons for which something is left shut; every other reason is a failure."""
+SKIP_REASONS: Final = frozenset(
+    {"encrypted", "not_visual", "media_out_of_scope", "no_video_track", NEEDS_DECODING}
+)
+"""Reasons for which something is left shut (a sound recording has no video track); every other
+reason is a failure."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,13 @@ class Wanted:
     digest_item: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """An item, or something inside it.
 
     Attributes:
-        locator: () for the item itself; the numbers of the entries that lead to it, counted from 1.
+        locator: () for the item itself; the numbers of the entries that lead to it, counted from 1
+            (the clip of a motion photo is its entry 1).
         medium: what its bytes claim to be.
         content: SHA-256 of its bytes; of a URL, of its canonical form. Empty where it has no bytes.
         digests: by algorithm, as wanted.
@@ -61,7 +68,7 @@ class Part:
     locator: tuple[int, ...]
     medium: Medium | None
     content: bytes
-    digests: Mapping[str, bytes] = field(default_factory=dict)
+    digests: Mapping[str, bytes] = field(default_factory=lambda: _NO_DIGESTS)
     fingerprints: Fingerprints | None = None
     reason: str | None = None
 
@@ -78,16 +85,17 @@ def examine(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
         return (Part((), medium, b"", reason="media_out_of_scope"),)
     if medium == "container":
         return opened(blob, wanted)
-    return (visual((), medium, blob, wanted),)
+    return tuple(_shown((), medium, blob, wanted))
 
 
 def opened(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
     """A container, and everything inside it that could be reached."""
-    inside = []
+    inside: list[Part] = []
     reason = None
     try:
         for locator, entry in containers.walk(blob, containers.Budget(len(blob))):
-            inside.append(_inner(locator, entry, wanted))
+            inside += _inner(locator, entry, wanted)
+            patience.check()
     except DecodeError as error:
         reason = error.reason
     content, exact = b"", dict[str, bytes]()
@@ -96,19 +104,29 @@ def opened(blob: bytes | memoryview, wanted: Wanted) -> tuple[Part, ...]:
     return (Part((), "container", content, exact, reason=reason), *inside)
 
 
-def _inner(locator: tuple[int, ...], entry: containers.Entry, wanted: Wanted) -> Part:
+def _inner(locator: tuple[int, ...], entry: containers.Entry, wanted: Wanted) -> Iterator[Part]:
     """Something inside a container; what is inside that again comes by itself."""
-    if entry.content is None:
-        return Part(locator, None, b"", reason=entry.reason)
-    medium = media.claimed(entry.content)
-    if medium is None:
-        return Part(locator, None, b"", reason="not_visual")
-    if medium == "container":
+    medium = None if entry.content is None else media.claimed(entry.content)
+    if entry.content is None or medium is None:
+        yield Part(locator, None, b"", reason=entry.reason or "not_visual")
+    elif medium == "container":
         content, exact = digests_of(entry.content, wanted.digests)
-        return Part(locator, medium, content, exact, reason=entry.reason)
+        yield Part(locator, medium, content, exact, reason=entry.reason)
+    else:
+        yield from _shown(locator, medium, entry.content, wanted)
+
+
+def _shown(
+    locator: tuple[int, ...], medium: Visual, blob: bytes | memoryview, wanted: Wanted
+) -> Iterator[Part]:
+    """An image or a video; a motion photo is both, and its clip is a part of its own."""
     if not wants(wanted, medium):
-        return Part(locator, medium, b"", reason="media_out_of_scope")
-    return visual(locator, medium, entry.content, wanted)
+        yield Part(locator, medium, b"", reason="media_out_of_scope")
+        return
+    yield visual(locator, medium, blob, wanted)
+    clip = motion.clip_behind(blob) if medium == "image" else None
+    if clip is not None:
+        yield from _shown((*locator, 1), "video", clip, wanted)
 
 
 def wants(wanted: Wanted, medium: Medium) -> bool:

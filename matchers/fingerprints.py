@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from matchers import images, limits, pdq
+from matchers import animation, images, limits, pdq
 from matchers.errors import DecodeError
 from matchers.grey import StoredGrey, grey_as_stored
 from matchers.pdq.luma import Glance
 from matchers.pictures import RENDERINGS, Picture, Rendering
+from matchers.sampling import clearer
 from matchers.views import Profile, ViewCodes, view_codes, view_codes_of_grey
 
 
@@ -44,6 +45,12 @@ class Fingerprints:
     planes: npt.NDArray[np.float32]
     plane: npt.NDArray[np.int32]
     too_low: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (self.codes, self.quality, self.views, self.frame, self.frames)
+        return sum(array.nbytes for array in (*arrays, self.renderings, self.planes, self.plane))
 
     def rendering(self, row: int) -> Rendering:
         """How the picture of a code comes from what is stored."""
@@ -102,8 +109,10 @@ def of_image(
     """Fingerprints of a still, from its grey picture alone where `mode` allows."""
     if mode == "fast":
         try:
-            with grey_as_stored(blob) as grey:
-                seen = _of_grey(grey, profile)
+            seen = []
+            if not animation.has_more(blob):
+                with grey_as_stored(blob) as grey:
+                    seen = _of_grey(grey, profile)
         except DecodeError as error:
             return None, error.reason
         if seen:
@@ -139,12 +148,26 @@ class _Seen:
 
     def __init__(self) -> None:
         self._entries: list[_Entry] = []
+        self._codes = self._planes = 0
         self._on_show: list[_Entry] = []  # the last picture's renderings
         self._too_low = 0
 
     def add(self, views: ViewCodes, picture: Picture) -> None:
-        """A picture that was looked at closely."""
+        """A picture that was looked at closely.
+
+        Raises:
+            DecodeError: reason `too_many_frames`.
+        """
         second = np.nan if picture.time_seconds is None else picture.time_seconds
+        if any(_is_same(views, picture, entry) for entry in self._on_show):
+            self._end_show(second)
+            return
+        self._codes += len(views.codes)
+        if self._codes > limits.MAX_CODES:
+            raise DecodeError("too_many_frames")
+        self._planes += len(views.planes)
+        if self._planes > limits.MAX_PLANES:
+            views = replace(views, planes=views.planes[:0], plane=np.full_like(views.plane, -1))
         if picture.rendering == "as_shown":
             self._end_show(second)
             self._on_show = []
@@ -156,8 +179,10 @@ class _Seen:
         """A frame of a moving scene: turned and mirrored too, if any view but the plain is."""
         self._end_show(picture.time_seconds or 0.0)
         if self._on_show:
-            distance = np.bitwise_count(self._on_show[0].views.codes[0] ^ glance.code).sum()
-            if distance <= limits.NEAR_EQUAL_BITS:
+            shown = self._on_show[0].views
+            distance = np.bitwise_count(shown.codes[0] ^ glance.code).sum()
+            is_same = distance <= limits.NEAR_EQUAL_BITS
+            if is_same and not clearer(glance.quality, int(shown.quality[0])):
                 return
         if glance.quality < limits.PDQ_MIN_QUALITY:
             self._too_low += 1
@@ -174,6 +199,19 @@ class _Seen:
     def joined(self) -> Fingerprints | None:
         """All of them; None if there was no picture."""
         return replace(_joined(self._entries), too_low=self._too_low) if self._entries else None
+
+
+def _is_same(views: ViewCodes, picture: Picture, entry: _Entry) -> bool:
+    """Whether a picture is what is on show already, in every view."""
+    before = entry.views
+    return (
+        picture.time_seconds is not None
+        and picture.rendering == entry.rendering
+        and np.array_equal(views.views, before.views)
+        and int(np.bitwise_count(views.codes ^ before.codes).sum(axis=1).max())
+        <= limits.NEAR_EQUAL_BITS
+        and not clearer(int(views.quality.max()), int(before.quality.max()))
+    )
 
 
 def _full_views(codes: npt.NDArray[np.uint8], quality: int) -> ViewCodes:

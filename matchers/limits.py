@@ -110,6 +110,10 @@ MAX_INDICATOR_ID_BYTES: Final = 200
 
 # --- lookup ---------------------------------------------------------------------------------
 
+MOST_HITS: Final = 10
+"""Indicators of a set that are told of one part of an item: the best, and what is left where people
+have rejected that one."""
+
 MAX_RADIUS_BITS: Final = 64
 """Largest radius `HammingIndex.search` accepts. Unrelated photographs start near 86 bits apart
 (measured on 499,500 pairs), so a larger radius is never a match."""
@@ -120,7 +124,7 @@ MAX_CONTAINER_DEPTH: Final = 4
 """Most containers inside one another that are opened. A document with an attached workbook, in an
 archive of archives, is four."""
 
-MAX_ENTRIES: Final = 50_000
+MAX_ENTRIES: Final = 10_000
 """Most entries of an item in all its levels: a few years of a phone's pictures. Each becomes some
 hundred bytes of outcome, and an archive's list of them takes about 1 kB an entry while it is open
 (zipfile, py7zr)."""
@@ -188,6 +192,24 @@ VIDEO_FRAMES_HELD: Final = 4
 """What a decoder holds of a video, in pictures of its size at 17 bytes a pixel: 16 reference frames
 of 1.5 to 3 bytes (ITU-T H.264 table A-1, MaxDpbFrames)."""
 
+SHUFFLE_SECONDS: Final = 0.5
+"""How far back frames' times may go without being a jump: some are a little out of order."""
+
+JUMP_SECONDS: Final = 3_600
+"""How long a frame may be shown before the time counts as a jump: a slide may stay for a lesson."""
+
+CLEARER_QUALITY: Final = 5
+"""A frame whose PDQ quality is higher by this (or reaches `PDQ_MIN_QUALITY`) is another one,
+however near its code: a picture that fades in is not to be judged by its palest frame."""
+
+MAX_CODES: Final = 4_000_000
+"""Most codes of one item, of all its frames and views: 172 MB. Four hours of film that moves
+without a pause come to 3.6 million under `thorough`."""
+
+MAX_PLANES: Final = 4_000
+"""Most planes of one item that near matches can be fitted from, 16 KiB each: the first half hour of
+a film that moves without a pause."""
+
 MAX_VIDEO_SECONDS: Final = 4 * 3600
 """Longest video looked at. Longer ones are seen so far, and fail with `too_long`."""
 
@@ -210,6 +232,10 @@ about 100 million a second, so this bounds it to 40 s."""
 STEADY_SECONDS: Final = 0.5
 """All views of a moving scene are looked at this often, so that a picture shown for
 `STEADY_SECONDS` and a frame more is seen in every view even if nothing else picks it."""
+
+STILL_SECONDS: Final = 8
+"""What stands still is looked at in all views at least this often: a border that comes or goes need
+not show in the plain code."""
 
 NEAR_EQUAL_BITS: Final = 6
 """Frames this near the last one kept are the same picture: two decoders of one and the same frame

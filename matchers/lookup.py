@@ -23,7 +23,7 @@ I64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Found:
-    """An indicator that one part resembles as closely as any of its set.
+    """An indicator that one part resembles.
 
     Attributes:
         place: of the part in the batch.
@@ -69,8 +69,8 @@ def look_up(
         indicators: a set with a radius index.
 
     Returns:
-        The places of the parts that had a code to ask about, and for each part with a match the
-        nearest indicators (several, where they are equally near).
+        The places of the parts that had a code to ask about, and for each part with a match its
+        `limits.MOST_HITS` nearest indicators (more, where more are equally near).
     """
     index, manifest = indicators.perceptual, indicators.manifest
     queries = _queries(batch, indicators)
@@ -125,15 +125,16 @@ def _by_place(matches: Matches, queries: _Queries) -> list[tuple[int, I64]]:
 def _nearest(
     place: int, shown: Fingerprints, matches: Matches, pairs: I64, queries: _Queries
 ) -> list[Found]:
-    least = int(matches.distance[pairs[0]])
-    nearest = pairs[matches.distance[pairs] == least]
-    _, first = np.unique(matches.indicator[nearest], return_index=True)
+    """The nearest pair of each indicator (pairs come nearest first), the nearest indicators."""
+    _, first = np.unique(matches.indicator[pairs], return_index=True)
+    ranked = pairs[np.sort(first)]
+    least = int((matches.distance[ranked] == matches.distance[ranked[0]]).sum())
     found = []
-    for pair in nearest[first].tolist():
-        indicator = int(matches.indicator[pair])
+    for pair in ranked[: max(least, limits.MOST_HITS)].tolist():
+        indicator, bits = int(matches.indicator[pair]), int(matches.distance[pair])
         rows = queries.row[matches.query[pairs[matches.indicator[pairs] == indicator]]]
         row = int(queries.row[matches.query[pair]])
-        found.append(Found(place, indicator, row, least, "pdq", shown.spans_seconds(rows)))
+        found.append(Found(place, indicator, row, bits, "pdq", shown.spans_seconds(rows)))
     return found
 
 
@@ -145,7 +146,7 @@ def _covered(
     queries: _Queries,
     indicators: IndicatorSet,
 ) -> list[Found]:
-    """The best covered videos; several, where they are equally well covered and near."""
+    """The best covered videos."""
     videos = indicators.videos
     if videos is None:
         return []
@@ -166,9 +167,7 @@ def _covered(
             shown.spans_seconds(one.queries),
             one.share_percent,
         )
-        for one in found
-        if (one.share_percent, one.distance_bits)
-        == (found[0].share_percent, found[0].distance_bits)
+        for one in found[: limits.MOST_HITS]
     ]
 
 
@@ -192,5 +191,4 @@ def _near(
         for row, indicator, distance in zip(
             near.query.tolist(), near.indicator.tolist(), near.distance_bits.tolist(), strict=True
         )
-        if distance == near.distance_bits[0]
     ]

@@ -47,6 +47,7 @@ _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _ANY_HEIF_BRANDS: Final = frozenset({b"mif1", b"mif2", b"msf1", b"miaf"})  # whatever the coding
 _VIDEO: Final = (
     (4, b"ftyp"),  # MP4, MOV, 3GP: after the images that share the container
+    *((4, kind) for kind in (b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot")),  # QuickTime
     (0, b"\x1a\x45\xdf\xa3"),  # Matroska, WebM
     (8, b"AVI "),
     (0, b"\0\0\1\xba"),  # MPEG program stream
@@ -76,7 +77,9 @@ _PDF: Final = b"%PDF-"  # readers take it anywhere in the first kilobyte (ISO 32
 HEAD_BYTES: Final = 1024
 """As much of a file's beginning as `claimed` looks at."""
 
-_TRANSPORT_STREAM_BYTES: Final = 188  # of an MPEG transport stream's packets, each begun by "G"
+_TRANSPORT_STREAMS: Final = ((0, 188), (4, 192), (0, 204))
+"""Where the first packet of an MPEG transport stream begins with "G", and how long packets are:
+bare, with times before them (AVCHD, Blu-ray), with error correction behind them."""
 
 
 def is_decodable(blob: bytes) -> bool:
@@ -119,8 +122,9 @@ def claimed(blob: bytes | memoryview) -> Literal["image", "video", "container"] 
         return "image"
     if any(head.startswith(magic, place) for place, magic in _VIDEO):
         return "video"
-    if head[: 2 * _TRANSPORT_STREAM_BYTES + 1 : _TRANSPORT_STREAM_BYTES] == b"GGG":
-        return "video"
+    for first, step in _TRANSPORT_STREAMS:
+        if head[first : first + 2 * step + 1 : step] == b"GGG":
+            return "video"
     return "container" if container_kind(head) else None
 
 

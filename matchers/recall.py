@@ -27,7 +27,10 @@ def recalled(parts: tuple[Part, ...], held: Wanted, wanted: Wanted) -> tuple[Par
     if held == wanted:
         return parts
     now = tuple(_recalled(part, held, wanted) for part in parts)
-    return now[:1] if now[0].reason == "media_out_of_scope" else now
+    shut = {part.locator for part in now if part.reason == "media_out_of_scope"}
+    if () in shut:
+        return now[:1]
+    return tuple(part for part in now if not part.locator or part.locator[:-1] not in shut)
 
 
 def _recalled(part: Part, held: Wanted, wanted: Wanted) -> Part:
@@ -37,10 +40,10 @@ def _recalled(part: Part, held: Wanted, wanted: Wanted) -> Part:
         return Part(part.locator, part.medium, b"", reason="media_out_of_scope")
     if part.reason == "media_out_of_scope":
         return replace(part, reason=NEEDS_DECODING)
-    # Without content it was not digested then, nor would it be now: a container that is the item.
+    # What has no content has no bytes: it was never digested, nor would it be now.
     digests = {name: _digest(part, name) for name in wanted.digests} if part.content else {}
     known = {name: value for name, value in digests.items() if value is not None}
-    lacks = len(known) < len(digests)
+    lacks = len(known) < len(digests) or part.reason == NEEDS_DECODING
     if part.medium == "container":
         return replace(part, digests=known, reason=NEEDS_DECODING if lacks else part.reason)
     if wanted.profile is None:

@@ -6,8 +6,8 @@ second, only a fifth of the others lie within 31 bits. A frame is then one of th
 
     SAME     near-equal to the last one kept: that one stands for it.
     MOVING   another code: it is kept, and its turned and mirrored ones, but no other view.
-    KEY      looked at in every view: the first, the last, one after each cut, and one every
-             half second of what moves.
+    KEY      looked at in every view: the first, the last, one after each cut, one every half
+             second of what changes; of what stands still one after 0.5, 1, 2, 4, 8, 8 … seconds.
 
 Cuts and moving frames have an allowance that fills with the video's time; the half-second rate
 does not depend on it. So hostile flicker costs no more than film, and is thinned evenly.
@@ -62,6 +62,7 @@ class Sampler:
         self._key: Glance | None = None
         self._now = 0.0
         self._key_seconds = 0.0
+        self._again_seconds = limits.STEADY_SECONDS
         self._cuts = _Allowance(limits.CUTS_AT_ONCE, limits.CUTS_PER_SECOND)
         self._moving = _Allowance(limits.MOVING_AT_ONCE, limits.MOVING_PER_SECOND)
 
@@ -89,13 +90,34 @@ class Sampler:
             return Look.KEY
         is_cut = differ(frame, self._before, limits.CUT_BITS)
         if is_cut and differ(frame, self._key, limits.NEAR_EQUAL_BITS) and self._cuts.take():
+            self._again_seconds = limits.STEADY_SECONDS
             return Look.KEY
-        is_due = self._now - self._key_seconds >= limits.STEADY_SECONDS
-        if is_due and differ(frame, self._key, limits.NEAR_EQUAL_BITS):
-            return Look.KEY
-        if differ(frame, self._kept, limits.NEAR_EQUAL_BITS) and self._moving.take():
+        waited = self._now - self._key_seconds
+        if waited >= limits.STEADY_SECONDS:
+            # Views of what lies within a border do not hang on the plain code, so the plane is
+            # compared too, and what stands still is looked at again now and then.
+            is_new = differ(frame, self._key, limits.NEAR_EQUAL_BITS) or has_changed(
+                frame, self._key
+            )
+            if is_new or is_clearer(frame, self._key) or waited >= self._again_seconds:
+                again = limits.STEADY_SECONDS if is_new else 2 * self._again_seconds
+                self._again_seconds = min(again, limits.STILL_SECONDS)
+                return Look.KEY
+        is_new = differ(frame, self._kept, limits.NEAR_EQUAL_BITS) or is_clearer(frame, self._kept)
+        if is_new and self._moving.take():
             return Look.MOVING
         return Look.SAME
+
+
+def is_clearer(one: Glance, other: Glance) -> bool:
+    """Whether a frame shows more than another, though its code be the same."""
+    return clearer(one.quality, other.quality)
+
+
+def clearer(quality: int, before: int) -> bool:
+    """Whether one PDQ quality is so much better than another that the frames are two."""
+    crosses = before < limits.PDQ_MIN_QUALITY <= quality
+    return crosses or quality >= before + limits.CLEARER_QUALITY
 
 
 def differ(one: Glance, other: Glance, bits: int) -> bool:
@@ -104,4 +126,9 @@ def differ(one: Glance, other: Glance, bits: int) -> bool:
         return False
     if min(one.quality, other.quality) >= limits.PDQ_MIN_QUALITY:
         return True
+    return has_changed(one, other)
+
+
+def has_changed(one: Glance, other: Glance) -> bool:
+    """Whether two frames differ by more than a coder's noise."""
     return float(np.abs(one.plane - other.plane).mean()) > limits.LEAST_CHANGE

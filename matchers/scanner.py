@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from matchers import digests, media, pdq, urls, views
 from matchers import examine as examining
 from matchers.errors import DecodeError
-from matchers.examine import Part, Wanted
+from matchers.examine import NEEDS_DECODING, Part, Wanted
 from matchers.fingerprints import Fingerprints
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
@@ -43,6 +43,7 @@ class Hit:
         view: which view of the picture matched, in words; empty for exact methods.
         spans_seconds: first and last second of each showing; empty for stills and exact methods.
         share_percent: of the frames of a video indicator that were found; None for others.
+        others: further hits of the part, the next best first; they do not make hits differ.
     """
 
     set_number: int
@@ -54,9 +55,10 @@ class Hit:
     view: str = ""
     spans_seconds: tuple[tuple[float, float], ...] = ()
     share_percent: int | None = None
+    others: tuple[Hit, ...] = field(default=(), compare=False, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Examined:
     """What is left of a part of an item once its bytes are gone: the part and its exact match."""
 
@@ -132,21 +134,22 @@ class Scanner:
         if isinstance(content, str):
             return (self._examine_url(content),)
         medium = media.claimed(content)
-        if medium not in ("image", "video") or medium not in self.wanted.media:
+        if medium is None or not examining.wants(self.wanted, medium):
             parts = self._examiner(content, self.wanted)
         else:
             unit, exact = examining.digests_of(content, self.wanted.digests)
             item = Part((), medium, unit, exact)
-            hit = self._exact(item)
-            if hit is not None and self._kind(hit) != "new":
-                return (Examined(item, hit),)
+            named = Examined(item, self._exact(item))
+            if self._is_enough(named):
+                return (named,)
             try:
                 parts = self._examiner(content, self.wanted)
             except DecodeError as error:
                 parts = (replace(item, reason=error.reason),)
             # An exact list answers for bytes that no decoder can read; ours is the digest that
             # counts, whatever a decoder that was taken over says.
-            parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *parts[1:])
+            inside = parts[1:] if medium == "container" else _clip(parts[1:], medium)
+            parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *inside)
         return tuple(Examined(part, self._exact(part)) for part in parts)
 
     def recall(self, parts: tuple[Part, ...], held: Wanted) -> tuple[Examined, ...]:
@@ -158,31 +161,37 @@ class Scanner:
         """
         found = tuple(Examined(one, self._exact(one)) for one in recalled(parts, held, self.wanted))
         item = found[0]
-        is_visual = item.part.medium in {"image", "video"}
-        if is_visual and item.exact is not None and self._kind(item.exact) != "new":
+        if self._is_enough(item):
             return (Examined(replace(item.part, fingerprints=None, reason=None), item.exact),)
         return found
+
+    def recallable(self, examined: tuple[Examined, ...]) -> tuple[Part, ...]:
+        """What `recall` takes: it says of an item that was not opened that it was not."""
+        if self._is_enough(examined[0]):
+            return (replace(examined[0].part, reason=NEEDS_DECODING),)
+        return tuple(one.part for one in examined)
+
+    def _is_enough(self, item: Examined) -> bool:
+        """Whether an exact list of known material names it: then it is not opened."""
+        return item.exact is not None and self._kind(item.exact) != "new"
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
         """Look up a batch, part by part the best hit.
 
         Matches come before near matches, known before new, then the nearest.
         """
-        best: list[Hit | None] = [one.exact for one in batch]
+        hits: list[list[Hit]] = [[one.exact] if one.exact else [] for one in batch]
         shown = [one.part.fingerprints for one in batch]
         asked: set[int] = set()
         for number, indicators in self._perceptual:
             places, found = look_up(shown, indicators)
             asked |= places
             for one in found:
-                hit = self._hit(number, one, batch[one.place].part)
-                held = best[one.place]
-                if held is None or self._preference(hit) < self._preference(held):
-                    best[one.place] = hit
+                hits[one.place].append(self._hit(number, one, batch[one.place].part))
         unusable = {n for n, one in enumerate(shown) if one is not None} - asked
         return [
-            QUALITY_TOO_LOW if hit is None and place in unusable else hit
-            for place, hit in enumerate(best)
+            QUALITY_TOO_LOW if not found and place in unusable else self._best(found)
+            for place, found in enumerate(hits)
         ]
 
     def scan(
@@ -240,23 +249,39 @@ class Scanner:
                 return Examined(part, Hit(number, row, "url", 0, None, unit))
         return Examined(part)
 
-    def _preference(self, hit: Hit) -> tuple[bool, bool, int, str, str]:
+    def _best(self, hits: list[Hit]) -> Hit | None:
+        """The best hit, with the others behind it."""
+        if not hits:
+            return None
+        first, *others = sorted(hits, key=self._preference)
+        return replace(first, others=tuple(others))
+
+    def _preference(self, hit: Hit) -> tuple[bool, bool, bool, int, int, str, str]:
         """Smaller is better: a match before a near match, known before new, then the nearest.
 
-        Names decide at last, not places: the order of the sets says nothing.
+        A picture comes before a video, whose share is not to be weighed against a distance. Names
+        decide at last, not places: the order of the sets says nothing.
         """
         found = self.sets[hit.set_number]
         name: str = found.indicator_ids[hit.indicator].as_py()
         return (
             hit.method == views.METHOD,
             self._kind(hit) == "new",
+            hit.method == "vpdq",
             hit.distance_bits,
+            -(hit.share_percent or 0),
             found.manifest.set_id,
             name,
         )
 
     def _kind(self, hit: Hit) -> Kind:
         return self.sets[hit.set_number].manifest.kind
+
+
+def _clip(inside: Sequence[Part], medium: Medium) -> Sequence[Part]:
+    """What a picture may have inside: the clip of a motion photo."""
+    is_clip = [part.locator == (1,) and part.medium == "video" for part in inside]
+    return inside if medium == "image" and is_clip == [True] else ()
 
 
 def _view(found: Fingerprints, row: int) -> str:

@@ -30,7 +30,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from matchers import images, lengths, limits
+from matchers import images, lengths, limits, patience
 from matchers.errors import DecodeError
 from matchers.pdq.luma import BLACK, WHITE, Glance, LumaHasher
 from matchers.pictures import Picture
@@ -299,6 +299,7 @@ def _frames(container: av.container.InputContainer, track: VideoStream) -> Itera
     packets = container.demux(track)
     is_damaged, is_empty = False, True
     for _ in range(limits.MAX_VIDEO_FRAMES):
+        patience.check()
         try:
             packet = next(packets, None)
             if packet is None:
@@ -323,7 +324,10 @@ def _frames(container: av.container.InputContainer, track: VideoStream) -> Itera
 
 
 class _Clock:
-    """Seconds from the first frame on; frames without a time, or with an earlier one, follow on."""
+    """Seconds from the first frame on. Frames follow on where there is no time, or it jumps.
+
+    Recordings that were joined have jumps, forward or back; players play them through.
+    """
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
@@ -335,7 +339,12 @@ class _Clock:
             self._first = time or 0.0
             return 0.0
         followed = self._last + self._interval
-        self._last = max(self._last, followed if time is None else time - self._first)
+        if time is None:
+            self._last = followed
+            return self._last
+        if not -limits.SHUFFLE_SECONDS <= time - self._first - self._last <= limits.JUMP_SECONDS:
+            self._first = time - followed
+        self._last = max(self._last, time - self._first)
         return self._last
 
 
@@ -373,11 +382,12 @@ def _turn(frame: VideoFrame) -> tuple[bool, bool, bool]:
 
 
 def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
-    """The frames that `sampling` picks, and the last once more, which ends its showing."""
+    """The frames that `sampling` picks, what was on show for long, and the last once more."""
     sampler = Sampler()
     hasher: LumaHasher | None = None
     made_for: object = None
-    last: tuple[Luma, Glance] | None = None
+    last: Luma | None = None
+    is_close = False
     damage: str | None = None
     before = 0.0
     try:
@@ -386,8 +396,11 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
                 made_for = (frame.pixels.shape, frame.turn)
                 hasher = LumaHasher(frame.pixels.shape, frame.turn)
             glance = hasher.glance(frame.pixels, limited_range=frame.limited_range)
-            look = sampler.look(glance, frame.time_seconds - before)
-            last, before = (frame, glance), frame.time_seconds
+            shown_for = frame.time_seconds - before
+            if last is not None and not is_close and shown_for >= limits.STEADY_SECONDS:
+                yield _picture(last, None)  # only glanced at when it came
+            look = sampler.look(glance, shown_for)
+            last, is_close, before = frame, look is Look.KEY, frame.time_seconds
             if look is Look.MOVING:
                 yield _picture(frame, glance)
             elif look is Look.KEY:
@@ -397,7 +410,7 @@ def _worth_looking_at(track: Iterator[Luma]) -> Iterator[Picture]:
     except DecodeError as error:
         damage = error.reason
     if last is not None:
-        yield _picture(*last)
+        yield _picture(last, None)
     if damage:
         raise DecodeError(damage)
 

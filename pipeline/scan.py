@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 from matchers import indicators, limits, pdq
 from matchers.errors import DecodeError, UrlError
-from matchers.examine import SKIP_REASONS, Part
+from matchers.examine import NEEDS_DECODING, SKIP_REASONS, Part
 from matchers.files import sync_folder
 from matchers.hamming import BackendName
 from matchers.indicators import IndicatorSet
@@ -53,8 +53,7 @@ from pipeline.errors import (
 from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
 from pipeline.ledger.again import NO_LONGER_KEPT, Again
-from pipeline.ledger.ledger import Ledger
-from pipeline.ledger.record import Kept
+from pipeline.ledger.ledger import Keeping, Ledger
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
 from pipeline.sandbox import Sandbox
@@ -65,6 +64,19 @@ STOP: Final = threading.Event()
 REJECTED_BEFORE: Final = "rejected_before"
 """Why an item is skipped whose pair of indicator and content people have rejected."""
 
+SAME_INDICATOR_AGAIN: Final = "same_indicator_again"
+"""Why a part of an item is skipped that resembles what enough other parts of it do."""
+
+_MOST_OF_ONE_INDICATOR: Final = 10
+"""Candidates of one item and indicator: a zip of a thousand copies would bury the reviewers."""
+
+_MOST_PARTS_AT_ONCE: Final = 4_096
+"""Parts that are looked up together; beyond that the index gains nothing, and memory is bounded."""
+
+_MOST_WAITING_BYTES: Final = 4 * 1024 * 1024
+"""Codes of an item that wait for the rest of its batch: some minutes of film, a hundred stills."""
+
+_MOST_MILLISECONDS: Final = 2**32 - 1  # what the field holds: 49 days
 _MOST_SPANS: Final = 20
 """Showings that a candidate names, of all that it counts: it has a constant size."""
 
@@ -286,134 +298,215 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     started = time.perf_counter()
     rows: list[dict[str, Any]] = batch.rows.to_pylist()
     scanner = resources.scanner(config.clock().date())
-
     arrival = batch.arrival
-    if batch.again is not None:
-        examined = _recalled(rows, batch.again, scanner, resources)
-    else:
-        content = arrival.content if arrival else None
-        contents = itertools.repeat(None) if content is None else content
-        examine = functools.partial(_examine, scanner, resources.ledger)
-        examined = list(resources.pool.map(examine, rows, contents))
-    opened = time.perf_counter()
-    readable = [one for item in examined if isinstance(item, _Opened) for one in item.parts]
-    results = iter(scanner.match(readable))
-    matched = time.perf_counter()
-    if batch.again is None and resources.ledger is not None:
-        _keep(rows, examined, scanner, resources.ledger)
-    kept = time.perf_counter()
+    content = arrival.content if arrival else None
+    contents = itertools.repeat(None) if content is None else content
 
-    outcomes: list[dict[str, Any]] = []
-    distances: Counter[str] = Counter()
-    for row, item in zip(rows, examined, strict=True):
-        if row["skip_reason"] is not None:
-            outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
-        elif isinstance(item, ItemError):
-            outcomes.append(_outcome(row, FAILURE, stage=item.stage, reason=item.reason))
-        else:
-            for one in item.parts:
-                result = next(results)
-                outcome = _outcome_of(row, one.part, result, scanner, resources, config.order)
-                if isinstance(result, Hit) and outcome["outcome"] == CANDIDATE:
-                    found = scanner.sets[result.set_number].manifest
-                    distances[f"{found.set_id}: {result.distance_bits}"] += 1
-                outcomes.append(outcome)
-    sealed = time.perf_counter()
+    matching = _Matching(scanner, resources, config.order)
+    keeping = None
+    opening = "read, decode, hash"
+    opened: Iterator[_Opened]
+    if batch.again is not None:
+        opening = "recall"
+        opened = _recalled(rows, batch.again, scanner, resources.ledger)
+    else:
+        if resources.ledger is not None:
+            asked = {found.manifest.set_id: found.manifest.version for found in scanner.sets}
+            keeping = resources.ledger.keeping(scanner.wanted, asked)
+        examine = functools.partial(_examine, scanner, keeping)
+        opened = resources.pool.map(examine, rows, contents)
+    for row, parts in zip(rows, opened, strict=True):
+        matching.add(row, parts)
+    matching.finish()
+    if keeping is not None:
+        keeping.finish()
+    spent = time.perf_counter() - started
     return replace(
         batch,
-        rows=pa.RecordBatch.from_pylist(outcomes, OUTCOMES),
+        rows=matching.outcomes,
         arrival=replace(arrival, content=None) if arrival else None,
-        reused=sum(isinstance(item, _Opened) and item.is_reused for item in examined),
-        distances=distances,
+        reused=keeping.reused if keeping is not None else 0,
+        distances=matching.distances,
         seconds={
-            "recall" if batch.again else "read, decode, hash": opened - started,
-            "match": matched - opened,
-            **({"keep": kept - matched} if resources.ledger and not batch.again else {}),
-            "seal": sealed - kept,
+            opening: spent - matching.match_seconds - matching.seal_seconds,
+            "match": matching.match_seconds,
+            "seal": matching.seal_seconds,
         },
     )
 
 
-@dataclass(frozen=True)
-class _Opened:
-    """An item once its bytes are gone.
+class _Matching:
+    """Examined items in, outcomes out: asked about many at once, but never about too many.
 
     Attributes:
-        parts: what it was reduced to; none if the gate kept it shut.
-        sha256: of its bytes, where a ledger is kept.
-        is_reused: whether the ledger knew, and nothing was decoded.
+        distances: as in `Batch`.
+        match_seconds: spent on looking up.
+        seal_seconds: spent on sealing.
     """
 
-    parts: tuple[Examined, ...] = ()
-    sha256: bytes = b""
-    is_reused: bool = False
+    def __init__(self, scanner: Scanner, resources: Resources, under: order.Order) -> None:
+        self._scanner, self._resources, self._under = scanner, resources, under
+        self._waiting: list[tuple[dict[str, Any], _Opened]] = []
+        self._parts = 0
+        self._done: list[pa.RecordBatch] = []
+        self.distances: Counter[str] = Counter()
+        self.match_seconds = self.seal_seconds = 0.0
+
+    @property
+    def outcomes(self) -> pa.RecordBatch:
+        """Of schema `OUTCOMES`, in the order of the items."""
+        whole = pa.Table.from_batches(self._done, OUTCOMES).combine_chunks().to_batches()
+        return whole[0] if whole else pa.RecordBatch.from_pylist([], OUTCOMES)
+
+    def add(self, row: dict[str, Any], parts: _Opened) -> None:
+        """The next item; an archive may have thousands of parts."""
+        self._waiting.append((row, parts))
+        self._parts += 1 if isinstance(parts, ItemError) else len(_parts_of(parts))
+        if self._parts >= _MOST_PARTS_AT_ONCE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Look up and seal what waits."""
+        started = time.perf_counter()
+        readable = [one for _, parts in self._waiting if isinstance(parts, tuple) for one in parts]
+        results = iter(self._scanner.match(readable))
+        matched = time.perf_counter()
+        outcomes: list[dict[str, Any]] = []
+        for row, parts in self._waiting:
+            if row["skip_reason"] is not None:
+                outcomes.append(_outcome(row, SKIPPED, reason=row["skip_reason"]))
+            elif isinstance(parts, ItemError):
+                outcomes.append(_outcome(row, FAILURE, stage=parts.stage, reason=parts.reason))
+            elif isinstance(parts, _Matched):
+                outcomes += self._of_item(row, parts.parts)
+            else:
+                outcomes += self._of_item(row, [(one.part, next(results)) for one in parts])
+        self._done.append(pa.RecordBatch.from_pylist(outcomes, OUTCOMES))
+        self._waiting, self._parts = [], 0
+        self.match_seconds += matched - started
+        self.seal_seconds += time.perf_counter() - matched
+
+    def _of_item(
+        self, row: dict[str, Any], found: Sequence[tuple[Part, Result]]
+    ) -> Iterator[dict[str, Any]]:
+        """The outcome of each part of an item.
+
+        An archive full of copies is one thing to look at: of many parts that resemble the same
+        indicator the nearest few become candidates.
+        """
+        hits = [(n, result) for n, (_, result) in enumerate(found) if isinstance(result, Hit)]
+        told: Counter[tuple[int, int]] = Counter()
+        too_many = set()
+        for number, hit in sorted(hits, key=lambda one: one[1].distance_bits):
+            told[hit.set_number, hit.indicator] += 1
+            if told[hit.set_number, hit.indicator] > _MOST_OF_ONE_INDICATOR:
+                too_many.add(number)
+        for number, (part, result) in enumerate(found):
+            if not isinstance(result, Hit):
+                yield _outcome_of(row, part, result)
+            elif number in too_many:
+                yield _outcome(row, SKIPPED, part, reason=SAME_INDICATOR_AGAIN)
+            else:
+                yield self._sealed(row, part, result)
+
+    def _sealed(self, row: dict[str, Any], part: Part, best: Hit) -> dict[str, Any]:
+        """The outcome of a part with hits: the best that people have not rejected."""
+        outcome: dict[str, Any] = {}
+        for hit in (best, *best.others):
+            found = self._scanner.sets[hit.set_number]
+            outcome = _sealed(row, part, hit, found, self._resources, self._under)
+            if outcome["outcome"] == CANDIDATE:
+                self.distances[f"{found.manifest.set_id}: {hit.distance_bits}"] += 1
+            if outcome.get("reason") != REJECTED_BEFORE:
+                break
+        return outcome
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """An item whose fingerprints were too large to wait for others."""
+
+    parts: tuple[tuple[Part, Result], ...]
+
+
+_Opened = tuple[Examined, ...] | _Matched | ItemError
+"""What is left of an item once it has been examined."""
+
+
+def _parts_of(opened: tuple[Examined, ...] | _Matched) -> Sequence[object]:
+    return opened.parts if isinstance(opened, _Matched) else opened
 
 
 def _examine(
     scanner: Scanner,
-    ledger: Ledger | None,
+    keeping: Keeping | None,
     row: dict[str, Any],
     content: pa.LargeBinaryScalar | None = None,
-) -> _Opened | ItemError:
-    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut."""
+) -> _Opened:
+    """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut.
+
+    A film's may take a hundred megabytes: those are looked up here, and let go of.
+    """
     if row["skip_reason"] is not None:
-        return _Opened()
+        return ()
     try:
         if row["kind"] == "url":
-            return _Opened(scanner.examine(row["url"]))
-        return _open(scanner, ledger, _bytes_of(row, content))
+            parts = scanner.examine(row["url"])
+        elif keeping is None:
+            parts = scanner.examine(_bytes_of(row, content))
+        else:
+            parts = _reused_or_examined(scanner, keeping, row, _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+    return _lightened(scanner, parts)
 
 
-def _open(scanner: Scanner, ledger: Ledger | None, blob: memoryview) -> _Opened:
-    """Decode an item, unless the ledger knows what came of that."""
-    if ledger is None:
-        return _Opened(scanner.examine(blob))
+def _lightened(scanner: Scanner, parts: tuple[Examined, ...]) -> tuple[Examined, ...] | _Matched:
+    """The same parts; looked up already, and without their codes, if these are very many."""
+    held = (one.part.fingerprints.nbytes for one in parts if one.part.fingerprints)
+    if sum(held) <= _MOST_WAITING_BYTES:
+        return parts
+    results = scanner.match(parts)
+    return _Matched(
+        tuple(
+            (replace(one.part, fingerprints=None), result)
+            for one, result in zip(parts, results, strict=True)
+        )
+    )
+
+
+def _reused_or_examined(
+    scanner: Scanner, keeping: Keeping, row: dict[str, Any], blob: memoryview
+) -> tuple[Examined, ...]:
+    """Decode an item, unless the ledger knows what comes of that; either way it is kept."""
     sha256 = hashlib.sha256(blob).digest()
-    known = ledger.find(sha256, scanner.wanted)
+    known = keeping.known(sha256)
     if known is not None:
-        return _Opened(scanner.recall(known, scanner.wanted), sha256, is_reused=True)
-    return _Opened(scanner.examine(blob), sha256)
+        parts = scanner.recall(known, scanner.wanted)
+        if all(one.part.reason != NEEDS_DECODING for one in parts):
+            keeping.add(row, sha256, known, is_reused=True)
+            return parts
+    parts = scanner.examine(blob)
+    keeping.add(row, sha256, scanner.recallable(parts))
+    return parts
 
 
 def _recalled(
-    rows: Sequence[dict[str, Any]], again: Again, scanner: Scanner, resources: Resources
-) -> list[_Opened | ItemError]:
+    rows: Sequence[dict[str, Any]], again: Again, scanner: Scanner, ledger: Ledger | None
+) -> Iterator[_Opened]:
     """What the ledger holds of each row that the gate lets through."""
-    if resources.ledger is None:
+    if ledger is None:
         raise ValueError("rows are matched again from a ledger")
     is_open = [row["skip_reason"] is None for row in rows]
-    found = resources.ledger.parts(again, is_open)
-    return [
-        _Opened(scanner.recall(*held)) if held else _Opened() if not wanted else _swept()
-        for held, wanted in zip(found, is_open, strict=True)
-    ]
-
-
-def _swept() -> ItemError:
-    """Its day was over between two steps."""
-    return ItemError("read", NO_LONGER_KEPT)
-
-
-def _keep(
-    rows: Sequence[dict[str, Any]],
-    examined: Sequence[_Opened | ItemError],
-    scanner: Scanner,
-    ledger: Ledger,
-) -> None:
-    """Keep what has been examined; neither what failed nor what the gate has kept shut."""
-    items = [
-        Kept(row, item.sha256, tuple(one.part for one in item.parts))
-        for row, item in zip(rows, examined, strict=True)
-        if isinstance(item, _Opened) and item.parts
-    ]
-    asked = {found.manifest.set_id: found.manifest.version for found in scanner.sets}
-    ledger.keep(items, scanner.wanted, asked)
+    for wanted, held in zip(is_open, ledger.parts(again, is_open), strict=True):
+        if held is not None:
+            yield _lightened(scanner, scanner.recall(*held))
+        else:  # or its day was over between two steps
+            yield ItemError("read", NO_LONGER_KEPT) if wanted else ()
 
 
 def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
@@ -425,18 +518,8 @@ def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memo
     return memoryview(content.as_buffer())
 
 
-def _outcome_of(
-    row: dict[str, Any],
-    part: Part,
-    result: Result,
-    scanner: Scanner,
-    resources: Resources,
-    under: order.Order,
-) -> dict[str, Any]:
-    """The one outcome of an item, or of something inside it: a hit first, then what hid one."""
-    if isinstance(result, Hit):
-        found = scanner.sets[result.set_number]
-        return _sealed(row, part, result, found, resources, under)
+def _outcome_of(row: dict[str, Any], part: Part, result: Result) -> dict[str, Any]:
+    """The one outcome of what resembles nothing: what hid it comes before clear."""
     if part.reason in SKIP_REASONS:
         return _outcome(row, SKIPPED, part, reason=part.reason)
     if part.reason is not None:
@@ -618,7 +701,7 @@ def _seal(
 
 
 def _ms(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+    return min(max(0, round(seconds * 1000)), _MOST_MILLISECONDS)
 
 
 # --- what a worker process holds ------------------------------------------------------------

@@ -92,8 +92,8 @@ def _opened(blob: memoryview) -> pikepdf.Pdf:
         return pikepdf.Pdf.open(io.BufferedReader(Lent(blob)), suppress_warnings=True)
     except pikepdf.PasswordError:
         raise DecodeError("encrypted") from None
-    except _DAMAGE:
-        unknown_handler = _ENCRYPT in bytes(blob)
+    except _DAMAGE as error:
+        unknown_handler = "encrypt" in str(error).lower()
         raise DecodeError("encrypted" if unknown_handler else "corrupt") from None
 
 

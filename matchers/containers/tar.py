@@ -11,15 +11,13 @@ import tarfile
 from collections.abc import Iterator
 from typing import Final
 
-from matchers import limits
+from matchers import limits, media
 from matchers.containers.budget import Budget
 from matchers.containers.entry import Entry, taken
 from matchers.containers.reading import Stream, exhaust
 from matchers.errors import DecodeError
 
 _BLOCK_BYTES: Final = tarfile.BLOCKSIZE
-_MAGIC_PLACE: Final = 257
-_MAGIC: Final = b"ustar"
 _NOT_FILES: Final = (
     tarfile.LNKTYPE,
     tarfile.SYMTYPE,
@@ -51,7 +49,8 @@ def unpacked(pieces: Iterator[bytes], budget: Budget) -> Iterator[Entry]:
             `pieces` raises; also midway.
     """
     stream = Stream(pieces)
-    if stream.ahead(_BLOCK_BYTES)[_MAGIC_PLACE:].startswith(_MAGIC):
+    head = stream.ahead(media.HEAD_BYTES)
+    if media.claimed(head) == "container" and media.container_kind(head) == "tar":
         yield from _entries(stream, budget)
     else:
         budget.count_entry()

@@ -2,7 +2,8 @@
 
 zipfile reads the central directory, which is what every reader shows; the entries' bytes are
 expanded by `streams`. Local headers and checksums are not believed: a picture behind a wrong
-checksum is a picture all the same.
+checksum is a picture all the same. Entries may share their bytes, as in bombs without nesting: each
+is paid for by the budget.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from matchers.containers.entry import Entry, taken
 from matchers.containers.reading import Lent, Stream
 from matchers.errors import DecodeError
 
-_LOCAL_HEADER: Final = struct.Struct("<4s2xH18xHH")  # signature, flags, lengths of name and extra
+_LOCAL_HEADER: Final = struct.Struct("<4s22xHH")  # signature, lengths of name and extra
 _LOCAL_SIGNATURE: Final = b"PK\x03\x04"
 _LISTED_SIGNATURE: Final = b"PK\x01\x02"
 _SPLIT_SIGNATURE: Final = b"PK\x07\x08"
@@ -50,17 +51,13 @@ def entries(blob: memoryview, budget: Budget) -> Iterator[Entry]:
         DecodeError: reason `corrupt`, `multi_volume`, `too_many_entries` or `expands_too_much`.
     """
     listed = _listed(blob)
-    overlapping = _overlapping(listed, blob)
     sealed = _is_sealed_document(listed, blob, budget)
     number = 0
-    for place, info in enumerate(listed):
+    for info in listed:
         if info.filename.endswith("/") and info.compress_size <= _EMPTY_BYTES:
             continue
         number += 1
         budget.count_entry()
-        if place in overlapping:
-            yield Entry(number, None, "overlapping")
-            continue
         try:
             entry = taken(number, _pieces(info, blob, budget), declared_bytes=info.file_size)
         except DecodeError as error:
@@ -80,44 +77,28 @@ def _listed(blob: memoryview) -> list[zipfile.ZipInfo]:
     except (zipfile.BadZipFile, ValueError, OSError, struct.error, NotImplementedError):
         split = bytes(blob[:4]) == _SPLIT_SIGNATURE
         raise DecodeError("multi_volume" if split else "corrupt") from None
-    if any(info.volume for info in listed):
-        raise DecodeError("multi_volume")
     return listed
 
 
-def _overlapping(listed: list[zipfile.ZipInfo], blob: memoryview) -> frozenset[int]:
-    """The places of entries whose bytes are those of others too, as in bombs without nesting.
-
-    Of those that share bytes the first in the file stands.
-    """
-    found = set()
-    taken_to = 0
-    for place in sorted(range(len(listed)), key=lambda place: listed[place].header_offset):
-        info = listed[place]
-        if info.header_offset < taken_to:
-            found.add(place)
-        _, end, _ = _span(info, blob)
-        taken_to = max(taken_to, end)
-    return frozenset(found)
-
-
-def _span(info: zipfile.ZipInfo, blob: memoryview) -> tuple[int, int, int]:
-    """Where an entry's bytes start and end, and the flags that stand before them."""
+def _span(info: zipfile.ZipInfo, blob: memoryview) -> tuple[int, int]:
+    """Where an entry's bytes start and end."""
     header = bytes(blob[info.header_offset :][: _LOCAL_HEADER.size])
     if len(header) < _LOCAL_HEADER.size or not header.startswith(_LOCAL_SIGNATURE):
-        return info.header_offset, info.header_offset, 0
-    _, flags, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
+        return info.header_offset, info.header_offset
+    _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
     start = info.header_offset + len(header) + name_bytes + extra_bytes
-    return start, start + info.compress_size, flags
+    return start, start + info.compress_size
 
 
 def _pieces(info: zipfile.ZipInfo, blob: memoryview, budget: Budget) -> Iterator[bytes]:
     """The bytes of one entry as they are expanded."""
-    start, end, flags = _span(info, blob)
-    if (info.flag_bits | flags) & _ENCRYPTED or info.compress_type == _AES:
+    start, end = _span(info, blob)
+    if info.flag_bits & _ENCRYPTED or info.compress_type == _AES:
         raise DecodeError("encrypted")
     if start == info.header_offset:
         raise DecodeError("corrupt")
+    if info.volume:
+        raise DecodeError("multi_volume")
     if info.compress_type not in _METHODS:
         raise DecodeError("unsupported_compression")
     if end > len(blob):

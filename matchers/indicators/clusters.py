@@ -2,8 +2,9 @@
 
 Two hits on new material count only if they differ in content *and* indicator. One picture may lie
 within the radius of two listed codes; these are then at most twice the radius apart. Indicators
-linked by steps of at most twice the radius are therefore one cluster, and count as one. Videos
-that share frames within that distance are linked in the same way.
+linked by steps of at most twice the radius are therefore one cluster, and count as one. A picture
+is looked up turned and mirrored too, so a step may go by way of a turn. Videos that share frames
+within that distance are linked in the same way.
 """
 
 from __future__ import annotations
@@ -19,9 +20,48 @@ from matchers.hamming import HammingIndex
 _BATCH = 1024  # queries at once: bounds the pairs held
 _NAMED = 10  # indicators that a message names
 
+_ROW, _COLUMN = 15 - np.arange(256) // 16, 15 - np.arange(256) % 16  # coefficient of each bit
+_I, _J = np.indices((16, 16))
+_NOTHING = np.zeros((16, 16), np.bool_)
+_TURNS = (
+    (_NOTHING, False),
+    (_J % 2 == 0, True),
+    ((_I + _J) % 2 == 1, False),
+    (_I % 2 == 0, True),
+    (_I % 2 == 0, False),
+    (_J % 2 == 0, False),
+    (_NOTHING, True),
+    ((_I + _J) % 2 == 1, True),
+)
+"""For each of `pdq.DIHEDRAL_VIEWS` which coefficients change their sign, and whether rows and
+columns are exchanged."""
+
+
+def turned(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The codes of pictures' eight turns and reflections, as well as their codes alone tell.
+
+    A coefficient that changes its sign changes its bit, if the median is zero. It nearly is: on
+    photographs 7 bits are off on average.
+
+    Args:
+        codes: uint8 [n, 32].
+
+    Returns:
+        uint8 [8, n, 32], in the order of `pdq.DIHEDRAL_VIEWS`.
+    """
+    grid = np.zeros((len(codes), 16, 16), np.bool_)
+    grid[:, _ROW, _COLUMN] = np.unpackbits(codes, axis=1)
+    views = ((grid ^ signs, exchanged) for signs, exchanged in _TURNS)
+    bits = [
+        (view.swapaxes(1, 2) if exchanged else view)[:, _ROW, _COLUMN] for view, exchanged in views
+    ]
+    return np.packbits(np.array(bits).reshape(len(_TURNS), len(codes), 256), axis=2)
+
 
 def single_linkage(codes: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.int64]:
     """The lowest row that each row is linked to, by steps of at most `radius` bits.
+
+    A step may turn or mirror the picture.
 
     Args:
         codes: uint8 [n, 32].
@@ -34,9 +74,11 @@ def single_linkage(codes: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.
     parent = np.arange(len(codes), dtype=np.int64)
 
     for first in range(0, len(codes), _BATCH):
-        pairs = index.search(codes[first : first + _BATCH], radius)
-        for query, other in zip(pairs.query.tolist(), pairs.indicator.tolist(), strict=True):
-            one, two = _root(parent, first + query), _root(parent, other)
+        batch = codes[first : first + _BATCH]
+        pairs = index.search(turned(batch).reshape(-1, codes.shape[1]), radius)
+        rows = first + pairs.query % len(batch)
+        for row, other in zip(rows.tolist(), pairs.indicator.tolist(), strict=True):
+            one, two = _root(parent, row), _root(parent, other)
             parent[max(one, two)] = min(one, two)
     return np.array([_root(parent, row) for row in range(len(codes))], np.int64)
 

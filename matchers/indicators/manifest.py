@@ -154,6 +154,11 @@ class Manifest:
                 "is not for vpdq: near matches of frames add up to nothing",
             ),
             (
+                self.kind != "new" or self.profile != "refine",
+                "profile",
+                "may not be refine for a set of kind new: a near match is too weak to open others",
+            ),
+            (
                 self.kind != "new" or 2 * self.radius_bits <= limits.MAX_RADIUS_BITS,
                 "radius_bits",
                 f"is at most {limits.MAX_RADIUS_BITS // 2} for a set of kind new (clusters)",

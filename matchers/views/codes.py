@@ -8,7 +8,7 @@ are, PDQ of what lies within, and a 64 x 64 plane of each region for the guesses
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -96,6 +96,7 @@ def view_codes(pixels: U8, profile: Profile) -> ViewCodes:
         ValueError: for another shape, dtype or profile.
     """
     check_profile(profile)
+    pixels = np.require(pixels, requirements=["C", "W"])  # kernels are compiled for one kind
     coefficients, quality = hasher.coefficients_of_pixels(pixels)
     if coefficients is None:
         return _only(np.zeros(limits.PDQ_BYTES, np.uint8), 0)
@@ -119,6 +120,7 @@ def view_codes_of_grey(grey: StoredGrey, profile: Profile) -> ViewCodes | None:
         ValueError: for an unknown profile.
     """
     check_profile(profile)
+    grey = replace(grey, pixels=np.require(grey.pixels, requirements=["C", "W"]))
     found = hasher.coefficients_of_grey(grey)
     if found is None:
         return None

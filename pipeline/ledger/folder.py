@@ -130,27 +130,25 @@ class LedgerWriter:
 
     def append(
         self, items: Sequence[Kept], wanted: Wanted, sets: dict[str, int]
-    ) -> list[tuple[Path, Place, Sequence[Kept]]]:
+    ) -> tuple[Path, Place]:
         """Keep `items`; they are durable when this returns.
 
         Returns:
-            Each record: its segment, its place there and its items.
+            The record's segment and its place there.
 
         Raises:
             OSError: they are not; they may be appended again.
         """
         now = self._clock()
         about = About(wanted, hasher_version(), sets, int(now.timestamp() * 1_000_000))
-        written: list[tuple[Path, Place, Sequence[Kept]]] = []
+        sections = record.encode(items, about, self._key)
         with self._lock:
-            for mine, sections in record.encode(items, about, self._key):
-                segment = self._segment_of(now)
-                try:
-                    written.append((segment.path, segment.append(sections), mine))
-                except OSError:
-                    self._end()  # what is torn stays at the end of its file
-                    raise
-        return written
+            segment = self._segment_of(now)
+            try:
+                return segment.path, segment.append(sections)
+            except OSError:
+                self._end()  # what is torn stays at the end of its file
+                raise
 
     def close(self) -> None:
         """End the segment."""

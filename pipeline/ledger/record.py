@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from matchers.examine import Part, Wanted
+from matchers.examine import NEEDS_DECODING, Part, Wanted
 from pipeline.items import ITEMS
 from pipeline.ledger.key import TOKEN_BYTES, LedgerKey
 from pipeline.ledger.segment import Sections
@@ -32,12 +32,13 @@ KEPT: Final = pa.schema([one for one in ITEMS if one.name not in ("uri", "url")]
 ABOUT, ROWS, PARTS = 0, 1, 2
 """The sections."""
 
-MAX_RECORD_BYTES: Final = 64 * 1024**2
-"""Largest encoded parts of one record, unless an item alone has more: what a reader holds at once.
-AES-GCM as `cryptography` offers it takes up to 2 GiB."""
+MAX_RECORD_BYTES: Final = 8 * 1024**2
+"""A record is written once its encoded parts are this large: some thousand images, or one film.
+Bounds what waits in memory, and what a reader holds at once."""
 
 MAX_ITEM_BYTES: Final = 1024**3
-"""Largest encoding of one item's parts: a larger one is not kept, and must be scanned again."""
+"""Largest encoding of one item's parts: a larger one is not kept, and must be scanned again.
+AES-GCM as `cryptography` offers it takes up to 2 GiB."""
 
 _PARTS: Final = pa.schema([pa.field("parts", pa.large_binary(), nullable=False)])
 _ZSTD: Final = pa.ipc.IpcWriteOptions(compression="zstd")
@@ -51,12 +52,12 @@ class Kept:
     Attributes:
         row: of schema `ITEMS`, at least.
         sha256: of its bytes.
-        parts: what it was reduced to.
+        parts: what it was reduced to, encoded.
     """
 
     row: dict[str, Any]
     sha256: bytes
-    parts: tuple[Part, ...]
+    parts: bytes
 
 
 @dataclass(frozen=True)
@@ -89,37 +90,16 @@ def is_worth_keeping(parts: Sequence[Part]) -> bool:
     """Whether anything was found out that could be matched again; not so where all failed."""
     return any(
         part.medium != "url"
-        and (part.fingerprints is not None or (bool(part.content) and part.reason is None))
+        and (
+            part.fingerprints is not None
+            or (bool(part.content) and part.reason in {None, NEEDS_DECODING})
+        )
         for part in parts
     )
 
 
-def encode(
-    items: Sequence[Kept], about: About, key: LedgerKey
-) -> list[tuple[list[Kept], Sections]]:
-    """The records of a batch, each with its items: one, unless there are very many codes."""
-    records: list[tuple[list[Kept], Sections]] = []
-    mine: list[Kept] = []
-    encoded: list[bytes] = []
-    size_bytes = 0
-    for item in items:
-        parts = wire.encode(item.parts, about.wanted)
-        if len(parts) > MAX_ITEM_BYTES:
-            continue
-        if mine and size_bytes + len(parts) > MAX_RECORD_BYTES:
-            records.append((mine, _record(mine, encoded, about, key)))
-            mine, encoded, size_bytes = [], [], 0
-        mine.append(item)
-        encoded.append(parts)
-        size_bytes += len(parts)
-    if mine:
-        records.append((mine, _record(mine, encoded, about, key)))
-    return records
-
-
-def _record(
-    items: Sequence[Kept], encoded: Sequence[bytes], about: About, key: LedgerKey
-) -> Sections:
+def encode(items: Sequence[Kept], about: About, key: LedgerKey) -> Sections:
+    """The sections of a record."""
     head = json.dumps(
         {
             "wanted": wire.encode_wanted(about.wanted).decode(),
@@ -133,7 +113,8 @@ def _record(
     rows = pa.RecordBatch.from_pylist(
         [{name: item.row[name] for name in KEPT.names} for item in items], KEPT
     )
-    parts = pa.RecordBatch.from_arrays([pa.array(encoded, pa.large_binary())], schema=_PARTS)
+    encoded = pa.array([item.parts for item in items], pa.large_binary())
+    parts = pa.RecordBatch.from_arrays([encoded], schema=_PARTS)
     return _LENGTH.pack(len(head)) + head + b"".join(tokens), _to_ipc(rows), _to_ipc(parts)
 
 
@@ -165,6 +146,11 @@ def decode_rows(section: bytes) -> pa.RecordBatch:
 def decode_parts(section: bytes) -> pa.LargeBinaryArray:
     """Section 2 of a record: for each row what `parts_of` takes."""
     return _from_ipc(section)["parts"]
+
+
+def encode_parts(parts: tuple[Part, ...], wanted: Wanted) -> bytes:
+    """What one item was reduced to, as bytes."""
+    return wire.encode(parts, wanted)
 
 
 def parts_of(encoded: bytes, wanted: Wanted) -> tuple[Part, ...]:

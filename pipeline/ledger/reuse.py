@@ -75,14 +75,13 @@ class Reuse:
             _log.error("%s", error)
             return None
 
-    def note(self, written: Sequence[tuple[Path, Place, Sequence[Kept]]]) -> None:
+    def note(self, path: Path, place: Place, items: Sequence[Kept]) -> None:
         """What this scan has just kept can be found as well."""
         with self._lock:
-            for path, place, items in written:
-                for row, item in enumerate(items):
-                    token = self._key.content_token(item.sha256)
-                    self._recent[token] = (path, place, row)
-                    self._recent.move_to_end(token)
+            for row, item in enumerate(items):
+                token = self._key.content_token(item.sha256)
+                self._recent[token] = (path, place, row)
+                self._recent.move_to_end(token)
             while len(self._recent) > MAX_RECENT:
                 self._recent.popitem(last=False)
 

@@ -13,6 +13,7 @@ import mmap
 import os
 import socket
 import sys
+import time
 
 from pipeline.sandbox import channel, confine, limits
 
@@ -43,6 +44,7 @@ def _serve_one(parent_end: socket.socket) -> bool:
     What is not a `MemoryError` ends the process: it is a defect, and the item is counted as
     crashed.
     """
+    from matchers import patience
     from matchers.examine import examine
     from pipeline.sandbox import wire
 
@@ -51,6 +53,8 @@ def _serve_one(parent_end: socket.socket) -> bool:
         return False
     encoded, descriptor, length = item
     confine.allow_cpu(limits.cpu_seconds(length))
+    enough = time.process_time() + limits.enough_seconds(length)
+    patience.allow(lambda: time.process_time() > enough)
     content = mmap.mmap(descriptor, length, access=mmap.ACCESS_READ)
     os.close(descriptor)
     wanted = wire.decode_wanted(encoded)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from matchers.limits import MAX_PIXELS
+from matchers.limits import MAX_ENTRIES, MAX_PIXELS
 
 # --- time -----------------------------------------------------------------------------------
 
 CPU_SECONDS: Final = 60
 """Processor time for an item, before what `CPU_SECONDS_PER_MIB` adds. The slowest still that the
 header checks let through (150 million pixels, progressive) takes about 20."""
+
+ONE_PICTURE_SECONDS: Final = 20
+"""Of that, kept for the picture at hand."""
 
 CPU_SECONDS_PER_MIB: Final = 2
 """Further processor time for each MiB of an item: a film of 1 GiB may take 35 minutes."""
@@ -52,14 +55,12 @@ at `matchers.limits.MAX_PIXELS` is 2.5 GB."""
 MAX_ANSWER_BYTES: Final = 256 * 1024**2
 """Longest answer. A day of frames, one kept each second, with 16 views each, is 60 MB."""
 
-MAX_PARTS: Final = 1_000_000
-"""Most parts in an answer: the item and what is inside it."""
+MAX_PARTS: Final = 1 + 2 * MAX_ENTRIES
+"""Most parts in an answer: the item and what is inside it, each with a clip."""
 
 MAX_DEPTH: Final = 32
 """Longest locator: containers in containers. Budgets of containers stop long before."""
 
-MAX_CODES: Final = 4_000_000
-"""Most codes of one part: what fits into the longest answer, roughly."""
 
 # --- children -------------------------------------------------------------------------------
 
@@ -74,6 +75,11 @@ MAX_OPEN_FILES: Final = 32
 def cpu_seconds(content_bytes: int) -> int:
     """Processor time that an item of this length may take."""
     return CPU_SECONDS + content_bytes * CPU_SECONDS_PER_MIB // 1024**2
+
+
+def enough_seconds(content_bytes: int) -> int:
+    """Processor time after which the next picture of an item is not begun: what was seen stays."""
+    return cpu_seconds(content_bytes) - ONE_PICTURE_SECONDS
 
 
 def wall_seconds(content_bytes: int) -> int:

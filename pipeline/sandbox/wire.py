@@ -28,6 +28,7 @@ import numpy as np
 from matchers.digests import DIGEST_BYTES
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
+from matchers.limits import MAX_CODES, MAX_PLANES, MAX_VIDEO_SECONDS
 from matchers.media import Medium
 from matchers.pictures import RENDERINGS
 from matchers.views import view_name
@@ -37,7 +38,7 @@ _MEDIA: Final = (None, *get_args(Medium))
 _REASON: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHA256_BYTES: Final = 32
 _MAX_QUALITY: Final = 100
-_MAX_SECONDS: Final = 1e9
+_MAX_SECONDS: Final = 2 * MAX_VIDEO_SECONDS
 _MAX_SAMPLE: Final = 1e6  # of a plane: sums of samples from 0 to 255
 _SIZES: Final = struct.Struct("<III")
 
@@ -174,9 +175,9 @@ def _encode_fingerprints(found: Fingerprints | None) -> list[bytes]:
 
 def _decode_fingerprints(reader: _Reader) -> Fingerprints:
     lengths = {
-        "codes": reader.number(4, limits.MAX_CODES),
-        "frames": reader.number(4, limits.MAX_CODES),
-        "planes": reader.number(4, limits.MAX_CODES),
+        "codes": reader.number(4, MAX_CODES),
+        "frames": reader.number(4, MAX_CODES),
+        "planes": reader.number(4, MAX_PLANES),
     }
     values: dict[str, Any] = {}
     for name, kind, count, rest in _ARRAYS:
@@ -184,7 +185,7 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
         size_bytes = math.prod(shape) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
         values[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
-    values |= {name: reader.number(4, limits.MAX_CODES) for name in _COUNTS}
+    values |= {name: reader.number(4, MAX_CODES) for name in _COUNTS}
     found = Fingerprints(**values)
     _check(found)
     return found

@@ -142,3 +142,16 @@ def test_what_is_inside_a_container_fails_and_is_skipped_under_its_own_number(
     assert (tally["rows"], tally["inner"], tally["clear"]) == (1, 3, 1)
     [row] = pq.read_table(tmp_path / "run" / "failed.parquet").to_pylist()
     assert (row["item_id"], row["inner"], row["reason"]) == ("three.zip", "2", "truncated")
+
+
+def test_an_archive_of_copies_gives_some_candidates_and_counts_the_others(
+    listed, verification, tmp_path
+):
+    """A thousand copies of one picture are one thing to look at."""
+    copies = {f"{n}.jpg": store(LISTED, "JPEG", quality=50 + n) for n in range(14)}
+    tally, found = scanned(
+        listed, verification, tmp_path, {"copies.zip": demo._zip(copies)}, "visual"
+    )
+    assert len(found) == 10
+    assert tally["skipped"] == {"same_indicator_again": 4}
+    assert (tally["rows"], tally["inner"], tally["candidate"]) == (1, 14, 10)

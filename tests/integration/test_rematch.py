@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import yaml
 from PIL import Image
@@ -25,6 +26,7 @@ from support import world as worlds
 
 from matchers import pdq
 from matchers.indicators import VersionLedger, build
+from matchers.indicators.manifest import schema
 from pipeline import run, scan
 from pipeline.emit import Emitter
 from pipeline.errors import LedgerDamaged, RunInterrupted, RunRefused
@@ -164,6 +166,20 @@ def taken(ids: list[bytes]) -> set[bytes]:
     return found
 
 
+@pytest.fixture
+def decoded(decoders, monkeypatch) -> list[int]:
+    """Sizes of what was decoded."""
+    sizes: list[int] = []
+    examine = decoders.examine
+
+    def noted(blob: Any, wanted: Any) -> Any:
+        sizes.append(len(blob))
+        return examine(blob, wanted)
+
+    monkeypatch.setattr(decoders, "examine", noted)
+    return sizes
+
+
 # --- what it finds --------------------------------------------------------------------------
 
 
@@ -228,6 +244,34 @@ def test_a_question_that_the_ledger_cannot_answer_is_skipped_by_name(world, veri
     both = world.config(verification, "exact", "known", ledger=ledger)
     tally = match_again(both, tmp_path / "again")["tally"]
     assert (tally["candidate"], tally["skipped"]) == (1, {"needs_decoding": 1})
+
+
+def test_what_a_list_had_named_and_names_no_more_is_decoded_and_not_taken_for_clear(
+    world, verification, tmp_path, decoded
+):
+    """An item that a digest named was never opened, be it a picture or an archive."""
+    ledger = tmp_path / "ledger"
+    contents = {
+        "picture": photo("cat"),
+        "archive": archives.zipped({"a": photo("coffee"), "b": photo("drum")}),
+    }
+    listed = [hashlib.sha256(content).digest() for content in contents.values()]
+    for name, previous, values in (("listed", "", listed), ("listed-v2", "listed", [b"x" * 32])):
+        rows = {"indicator_id": [f"{name}-{n}" for n in range(len(values))], "value": values}
+        world.add_set(
+            name, "known", pa.table(rows, schema=schema("sha256")), previous=previous,
+            set_id="exact", algorithm="sha256", radius_bits=0, min_quality=0,
+        )  # fmt: skip
+    source = manifest(tmp_path / "u", contents, archive={"kind": ""})
+    first = world.config(verification, "known", "listed", ledger=ledger)
+    assert world.scan(source, first, tmp_path / "first")["tally"]["candidate"] == 2
+    assert not decoded
+    now = world.config(verification, "known", "listed-v2", ledger=ledger)
+    again = match_again(now, tmp_path / "again")["tally"]
+    assert (again["clear"], again["skipped"]) == (0, {"needs_decoding": 2})
+    tally = world.scan(source, now, tmp_path / "second")["tally"]
+    assert (tally["reused"], len(decoded)) == (0, 2)
+    assert (tally["candidate"], tally["clear"]) == (2, 2)
 
 
 # --- the gate -------------------------------------------------------------------------------
@@ -335,20 +379,6 @@ def test_a_ledger_is_sealed_and_no_log_speaks_of_it(world, verification, tmp_pat
 
 
 # --- repeated content -----------------------------------------------------------------------
-
-
-@pytest.fixture
-def decoded(decoders, monkeypatch) -> list[int]:
-    """Sizes of what was decoded."""
-    sizes: list[int] = []
-    examine = decoders.examine
-
-    def noted(blob: Any, wanted: Any) -> Any:
-        sizes.append(len(blob))
-        return examine(blob, wanted)
-
-    monkeypatch.setattr(decoders, "examine", noted)
-    return sizes
 
 
 def test_repeated_content_is_decoded_once_and_counted_the_same(

@@ -84,8 +84,8 @@ def test_frames_are_seen_as_they_are_composed(file_format):
     assert bits_apart(reference(shown)[0], reference(expected)[0]) <= 20
 
 
-def test_a_see_through_animation_is_seen_on_white_and_its_first_frame_on_black_too():
-    """As a viewer shows it; the first frame in every rendering of a still."""
+def test_a_see_through_animation_is_seen_on_white_and_on_black():
+    """Every frame of it: white ink on nothing is only seen on a dark page."""
     layers = []
     for scene in SCENES[:2]:
         layer = Image.fromarray(scene).convert("RGBA")
@@ -94,11 +94,33 @@ def test_a_see_through_animation_is_seen_on_white_and_its_first_frame_on_black_t
         layers.append(layer)
     blob = animate("PNG", layers, blend=0, disposal=1)
     found, _ = seen(blob)
-    assert [one.rendering for _, one in found] == ["as_shown", "on_black", "as_shown", "as_shown"]
-    assert [one.time_seconds for _, one in found] == [0, 0, 0.2, 0.4]
-    white = Image.new("RGBA", layers[1].size, (255, 255, 255, 255))
-    white.alpha_composite(layers[1])
-    np.testing.assert_array_equal(found[2][0], np.asarray(white.convert("RGB")))
+    assert [one.rendering for _, one in found] == ["as_shown", "on_black"] * 3
+    assert [one.time_seconds for _, one in found] == [0, 0, 0.2, 0.2, 0.4, 0.4]
+    for (pixels, _), level in zip(found[2:4], (255, 0), strict=True):
+        ground = Image.new("RGBA", layers[1].size, (level, level, level, 255))
+        ground.alpha_composite(layers[1])
+        np.testing.assert_array_equal(pixels, np.asarray(ground.convert("RGB")))
+
+
+def test_a_frame_in_white_ink_on_nothing_is_found_on_black():
+    """On white such an animation shows nothing at all."""
+    layers = []
+    for scene in SCENES[:2]:
+        layer = Image.new("RGBA", (scene.shape[1], scene.shape[0]), (255, 255, 255, 0))
+        layer.putalpha(Image.fromarray(scene).convert("L"))
+        layers.append(layer)
+    found, _ = of_pictures(pictures(animate("PNG", layers, blend=0, disposal=1), "image"), "plain")
+    code, _ = reference(np.asarray(Image.fromarray(SCENES[1]).convert("L").convert("RGB")))
+    assert min(bits_apart(one, code) for one in found.codes) <= 10
+
+
+def test_an_animation_that_claims_to_last_for_days_is_seen_to_its_end():
+    """Times stay within what a candidate can hold."""
+    layers = [Image.fromarray(scene) for scene in SCENES[:3]]
+    found, reason = seen(animate("WEBP", layers, duration=2**24 - 1))
+    assert reason is None
+    assert len(found) == 4
+    assert max(one.time_seconds for _, one in found) == limits.MAX_VIDEO_SECONDS
 
 
 def test_frames_without_a_duration_are_shown_as_browsers_show_them():

@@ -7,15 +7,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles.hamming_naive import distances
+from PIL import Image
+from support.places import demo_photos
 from support.settings import SEEDED
 
+from matchers import pdq
 from matchers.errors import IndicatorSetError
-from matchers.indicators.clusters import names, single_linkage
+from matchers.indicators.clusters import names, single_linkage, turned
 
 
 def slow_roots(codes: np.ndarray, radius: int) -> list[int]:
     """Spread the lowest row along links until nothing changes."""
-    linked = [distances(code, codes) <= radius for code in codes]
+    linked = [
+        np.min([distances(one, codes) for one in turned(code[None])[:, 0]], axis=0) <= radius
+        for code in codes
+    ]
     roots = list(range(len(codes)))
     changed = True
     while changed:
@@ -50,6 +56,24 @@ def test_one_picture_near_two_indicators_is_near_one_cluster():
     two[100:131] = 1
     codes = np.stack([np.packbits(one), np.packbits(two)])
     assert single_linkage(codes, 2 * 31).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("photo", demo_photos()[:6], ids=lambda path: path.stem)
+def test_a_code_tells_those_of_the_turned_picture_nearly(photo):
+    """To some bits, where the cluster radius is 62."""
+    true, _ = pdq.dihedral(np.asarray(Image.open(photo).convert("RGB")))
+    told = turned(true[:1])[:, 0]
+    off = np.bitwise_count(told ^ true).sum(axis=1)
+    assert off[0] == off[6] == 0  # as it is, and rows for columns
+    assert off.max() <= 36
+
+
+def test_a_picture_and_its_mirror_image_are_one_cluster():
+    """One upload is near both, turned or not: they must not count as two distinct hits."""
+    photo = np.asarray(Image.open(demo_photos()[0]).convert("RGB"))
+    views = [np.ascontiguousarray(v) for v in (photo, photo[:, ::-1], np.rot90(photo), photo[::-1])]
+    codes = np.stack([pdq.hash_pixels(view)[0] for view in views])
+    assert single_linkage(codes, 62).tolist() == [0, 0, 0, 0]
 
 
 def clusters_of(ids: str, roots: list[int], before: dict[bytes, str]) -> list[str]:

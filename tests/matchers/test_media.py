@@ -45,6 +45,20 @@ def test_videos_of_the_same_container_are_no_images(blob):
     assert not media.is_decodable(blob)
 
 
+@pytest.mark.parametrize("kind", [b"moov", b"mdat", b"free", b"skip", b"wide"])
+def test_a_film_may_begin_with_another_box(kind):
+    """QuickTime files do, and a box that says nothing can be put before any."""
+    assert media.claimed(b"\0\0\0\x10" + kind + bytes(8) + iso(b"isom")) == "video"
+
+
+@pytest.mark.parametrize(("first", "step"), [(0, 188), (4, 192), (0, 204)])
+def test_transport_streams_are_known_by_their_packets(first, step):
+    """Bare, as cameras write them, and as they were broadcast; one G alone is a word."""
+    packets = bytes(first) + (b"G" + bytes(step - 1)) * 3
+    assert media.claimed(packets) == "video"
+    assert media.claimed(b"Good morning" + bytes(600)) is None
+
+
 @pytest.mark.parametrize("blob", [b"", b"\0\0\0\x08ftyp", b"\0\0\0\x10ftyphei", b"\0\0\1", b"ftyp"])
 def test_a_few_bytes_claim_nothing_that_can_be_decoded(blob):
     """Whatever is cut within its first bytes."""

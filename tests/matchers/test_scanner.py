@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,6 +178,21 @@ def test_an_examiner_that_lies_about_the_item_is_not_believed(make):
     sets = [make([digest(OTHER_BLOB, "sha256")], "sha256"), make([away(0)])]
     one = alone(Scanner(sets, examiner=taken_over), BLOB)
     assert (one.part.content, one.exact) == (UNIT, None)
+
+
+def test_an_archive_that_an_exact_list_names_is_a_match_wherever_it_lies(make, no_decoding):
+    """By itself as inside another, and unopened."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.png", BLOB)
+    inner = buffer.getvalue()
+    with zipfile.ZipFile(buffer := io.BytesIO(), "w") as archive:
+        archive.writestr("b.zip", inner)
+    scanner = Scanner([make([digest(inner, "md5")], "md5")])
+    assert exact(scanner, inner).method == "md5"
+    parts = {one.part.locator: one.exact for one in scanner.examine(buffer.getvalue())}
+    assert parts[1,].method == "md5"
+    assert parts[()] is None
 
 
 def test_an_item_on_which_the_examiner_fails_as_a_whole_has_its_reason_and_its_exact_match(make):
@@ -396,6 +413,17 @@ def test_a_still_has_no_showings(make):
     """Times belong to what moves."""
     [hit] = Scanner([make([away(0)])]).match([examined(away(2))])
     assert hit.spans_seconds == ()
+
+
+def test_a_match_tells_the_next_best_ones_too(make):
+    """What people reject must not hide what else the item resembles."""
+    known, new = make([away(20), away(5), away(250)]), make([away(1)], kind="new")
+    [hit] = Scanner([new, known]).match([examined(away(0))])
+    assert [(one.set_number, one.indicator) for one in (hit, *hit.others)] == [
+        (1, 1),
+        (1, 0),
+        (0, 0),
+    ]
 
 
 # --- near matches -----------------------------------------------------------------------------

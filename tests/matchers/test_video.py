@@ -11,7 +11,7 @@ from PIL import Image
 from support.pictures import bits_apart, reference, smooth, store
 from support.videos import clip, encode, with_matrix
 
-from matchers import limits, pdq, video
+from matchers import limits, patience, pdq, video
 from matchers.errors import DecodeError
 from matchers.fingerprints import of_pictures
 from matchers.pictures import Picture, pictures
@@ -76,10 +76,36 @@ def test_every_common_kind_of_video_is_seen(codec, container):
 
 
 def test_frames_have_their_time_and_cuts_are_looked_at_closely():
-    """The first frame, each cut and the last: what stands still in between is not repeated."""
+    """The first frame, each cut, what has stood still for half a second, and the last."""
     found, _ = seen(encode(clip((ONE, 8), (TWO, 8), (THREE, 8))))
-    assert [round(one.time_seconds, 3) for one in found] == [0, 0.8, 1.6, 2.3]
-    assert [one.glance is None for one in found] == [True, True, True, False]
+    times = [one.time_seconds for one in found]
+    np.testing.assert_allclose(times, [0, 0.5, 0.8, 1.3, 1.6, 2.1, 2.3], atol=0.11)
+    assert all(one.glance is None for one in found)
+
+
+def test_what_stands_still_is_looked_at_again_from_time_to_time():
+    """Seldom, for it is the same picture; often enough for a border that comes or goes."""
+    found, _ = seen(encode(clip((ONE, 300))))
+    times = [one.time_seconds for one in found]
+    np.testing.assert_allclose(times, [0, 0.5, 1.5, 3.5, 7.5, 15.5, 23.5, 29.9], atol=0.5)
+
+
+@pytest.mark.parametrize("first", [0.1, 3.0])
+def test_a_picture_whose_border_calms_down_is_found(first):
+    """The noisy border hides it, and the plain code of both is the same."""
+    inner = smooth(120, 160, seed=9)
+    border = np.full((160, 200, 3), 90, np.uint8)
+    border[20:-20, 20:-20] = inner
+    noisy = border.astype(int)
+    noise = np.random.default_rng(4).integers(-35, 36, border.shape)
+    noise[20:-20, 20:-20] = 0
+    noisy = np.clip(noisy + noise, 0, 255).astype(np.uint8)
+    scenes = clip((noisy, int(first * 10)), (border, 100))
+    found, _ = of_pictures(
+        pictures(encode(scenes, codec_options={"crf": "12"}), "video"), "standard"
+    )
+    code, _ = reference(inner)
+    assert min(bits_apart(one, code) for one in found.codes) <= 20
 
 
 def test_a_picture_shown_for_a_single_frame_is_looked_at_closely():
@@ -155,7 +181,8 @@ def test_a_turned_video_is_seen_as_shown_and_as_stored(matrix, turned):
     shown, stored = found[0].pixels, found[1].pixels
     np.testing.assert_array_equal(shown, turned(stored))
     assert bits_apart(pdq.hash_pixels(shown)[0], reference(turned(ONE))[0]) <= 20
-    assert bits_apart(found[-1].glance.code, pdq.hash_pixels(turned(found[3].pixels))[0]) <= 4
+    last, _ = pdq.hash_pixels(np.ascontiguousarray(found[-1].pixels))
+    assert bits_apart(last, pdq.hash_pixels(turned(found[3].pixels))[0]) <= 4
 
 
 @pytest.mark.parametrize("degrees", [-90, 0, 90, 180])
@@ -417,3 +444,59 @@ def test_a_frame_with_metadata_that_nobody_knows_is_seen():
             packet.stream, packet.pts, packet.dts = stream, number, number
             out.mux(packet)
     assert len(list(video.decoded(file.getvalue()))) == 3
+
+
+@pytest.mark.parametrize("jump", [-5 * 3600.0, 5 * 3600.0])
+def test_recordings_that_were_joined_are_seen_to_their_end(jump):
+    """The second one's clock goes on from elsewhere; players play it through, and so do we."""
+    clock = video._Clock(0.1)
+    times = [n * 0.1 for n in range(5)] + [jump + n * 0.1 for n in range(5)]
+    assert [clock.at(time) for time in times] == pytest.approx([n * 0.1 for n in range(10)])
+
+
+def test_a_slide_is_shown_for_as_long_as_it_says():
+    """A minute between two frames is no jump."""
+    clock = video._Clock(0.1)
+    assert [clock.at(time) for time in (7.0, 7.1, 66.0)] == pytest.approx([0, 0.1, 59.0])
+
+
+def test_a_picture_that_fades_in_is_not_judged_by_its_palest_frame():
+    """The pale frame has the same code and too little quality to be looked up."""
+    scene = smooth(120, 160, seed=3)
+    pale = np.rint(128 + 0.04 * (scene.astype(float) - 128)).astype(np.uint8)
+    found, _ = of_pictures(pictures(encode([pale] + [scene] * 20), "video"), "plain")
+    code, _ = reference(scene)
+    good = found.quality >= limits.PDQ_MIN_QUALITY
+    assert min(bits_apart(one, code) for one in found.codes[good]) <= 10
+
+
+def test_when_time_is_over_what_was_seen_stays():
+    """Whoever runs the matchers says when; the frames until then are examined."""
+    asked = iter([False] * 12 + [True] * 1_000)
+    patience.allow(lambda: next(asked))
+    try:
+        found, reason = of_pictures(pictures(encode([smooth(60, 80)] * 30), "video"), "plain")
+    finally:
+        patience.allow(lambda: False)
+    assert reason == "timed_out"
+    assert found is not None
+
+
+def test_a_film_of_too_many_codes_keeps_the_first_of_them(monkeypatch):
+    """Memory is bounded, and what is beyond is said to be unseen."""
+    monkeypatch.setattr(limits, "MAX_CODES", 40)
+    scenes = [smooth(60, 80, seed=seed) for seed in range(12) for _ in range(3)]
+    found, reason = of_pictures(pictures(encode(scenes), "video"), "standard")
+    assert reason == "too_many_frames"
+    assert 0 < len(found.codes) <= 40
+
+
+def test_only_so_many_frames_can_be_fitted_to(monkeypatch):
+    """Their planes are large; the codes of later frames are looked up all the same."""
+    monkeypatch.setattr(limits, "MAX_PLANES", 2)
+    scenes = [smooth(60, 80, seed=seed) for seed in range(4) for _ in range(3)]
+    found, reason = of_pictures(pictures(encode(scenes), "video"), "refine")
+    assert reason is None
+    assert len(found.planes) <= 2
+    assert found.plane.max() < len(found.planes)
+    assert (found.plane[found.frame == found.frame.max()] == -1).all()

@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from pipeline.ledger.folder import LedgerFolder
 from pipeline.ledger.key import LedgerKey, read_key, read_or_make_key
 from pipeline.ledger.ledger import Ledger
 from pipeline.ledger.reading import Reader
-from pipeline.ledger.record import Kept
 from pipeline.ledger.segment import Segment, SegmentWriter
 from pipeline.ledger.summary import by_day
 
@@ -50,6 +50,23 @@ class Clock:
         self.now += dt.timedelta(**time)
 
 
+@dataclass(frozen=True)
+class Item:
+    """An examined item."""
+
+    row: dict[str, Any]
+    sha256: bytes
+    parts: tuple[Part, ...]
+
+
+def keep(ledger: Ledger, items: Sequence[Item], wanted: Wanted, sets: dict[str, int]) -> None:
+    """Keep a batch, as a scan does."""
+    keeping = ledger.keeping(wanted, sets)
+    for one in items:
+        keeping.add(one.row, one.sha256, one.parts)
+    keeping.finish()
+
+
 @dataclass
 class Place:
     """A ledger with its key folder."""
@@ -63,10 +80,10 @@ class Place:
         """As a new process would."""
         return Ledger(self.path, self.days, self.provider, self.clock)
 
-    def keep(self, *items: Kept, wanted: Wanted = WANTED) -> None:
+    def keep(self, *items: Item, wanted: Wanted = WANTED) -> None:
         """As one process that then ends."""
         ledger = self.open()
-        ledger.keep(items, wanted, {"known": 1})
+        keep(ledger, items, wanted, {"known": 1})
         ledger.close()
 
     def segments(self) -> list[Path]:
@@ -95,21 +112,21 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path / "ledger", provider)
 
 
-def item(item_id: str, seed: int = 0, **changes: Any) -> Kept:
+def item(item_id: str, seed: int = 0, **changes: Any) -> Item:
     """An examined picture; pictures of different seeds have different codes and bytes."""
     random = np.random.default_rng(seed)
     sha256 = random.bytes(32)
     code = np.frombuffer(random.bytes(32), np.uint8).reshape(1, 32)
     part = Part((), "image", sha256, {"sha256": sha256}, codes.of_codes(code))
     row = dict.fromkeys(record.KEPT.names) | {"item_id": item_id, "part": "gallery"} | changes
-    return Kept(row, sha256, (part,))
+    return Item(row, sha256, (part,))
 
 
 def test_what_was_kept_is_found_by_its_content_and_is_the_same(place):
     """By a later process as by the one that kept it; other content is not known."""
     kept = item("a", 1, account_id="me", uploaded_at=NOON, consent="given", user_notice="no")
     ledger = place.open()
-    ledger.keep([kept], WANTED, {"known": 1})
+    keep(ledger, [kept], WANTED, {"known": 1})
     for one in (ledger, place.open()):
         (part,) = one.find(kept.sha256, WANTED)
         assert part.content == kept.sha256
@@ -145,13 +162,13 @@ def test_content_that_other_code_has_examined_is_not_known(place, monkeypatch):
 def test_the_newest_of_an_items_rows_is_matched_again(place, tmp_path):
     """Each item once, whichever segment it stands in, and in whatever order they were begun."""
     early = place.open()
-    early.keep([item("c", 5)], WANTED, {})
+    keep(early, [item("c", 5)], WANTED, {})
     place.clock.later(hours=1)
     place.keep(item("a", 1), item("b", 2))
     place.clock.later(days=1)
     place.keep(item("b", 3), item("d", 4))
     place.clock.later(days=-1, hours=2)
-    early.keep([item("d", 6), item("a", 7)], WANTED, {})
+    keep(early, [item("d", 6), item("a", 7)], WANTED, {})
     assert sorted(place.item_ids(tmp_path / "items.parquet")) == ["a", "b", "c", "d"]
     references = place.references(tmp_path / "items.parquet")
     reader = Reader(read_key(place.provider))
@@ -231,10 +248,10 @@ def test_a_torn_record_at_the_end_is_told_and_hides_nothing_before_it(
 ):
     """A killed scan's last write: its batch has no outcome yet, and is scanned again."""
     ledger = place.open()
-    ledger.keep([item("a", 1)], WANTED, {})
+    keep(ledger, [item("a", 1)], WANTED, {})
     (path,) = place.segments()
     whole = path.stat().st_size
-    ledger.keep([item("b", 2)], WANTED, {})
+    keep(ledger, [item("b", 2)], WANTED, {})
     ledger.close()
     os.truncate(path, max(path.stat().st_size - lost, whole + 1))
     with caplog.at_level(logging.WARNING):
@@ -311,10 +328,10 @@ def test_what_was_kept_for_long_enough_is_deleted(place):
     (old,) = place.segments()
     place.clock.later(days=1)
     ledger = place.open()
-    ledger.keep([item("b")], WANTED, {})
+    keep(ledger, [item("b")], WANTED, {})
     assert old.exists()
     place.clock.later(days=1)
-    ledger.keep([item("c")], WANTED, {})
+    keep(ledger, [item("c")], WANTED, {})
     assert not old.exists()
     assert not old.parent.exists()
     assert len(place.segments()) == 2
@@ -343,7 +360,7 @@ def test_swept_content_is_decoded_again_and_swept_rows_are_skipped_by_name(place
     rows, kept = ledger.rows(references, NOBODY)
     assert kept.skip_reason.to_pylist() == [again.NO_LONGER_KEPT] * 2
     assert rows["item_id"].to_pylist() == [again.NOT_KNOWN] * 2
-    assert ledger.parts(kept, [True, True]) == [None, None]
+    assert list(ledger.parts(kept, [True, True])) == [None, None]
 
 
 def test_nothing_is_kept_of_what_failed_or_of_a_url():
@@ -366,16 +383,16 @@ def test_neither_address_nor_url_of_an_item_is_kept():
 def test_after_a_failed_write_the_next_goes_to_another_segment(place, tmp_path, monkeypatch):
     """A full disk leaves a torn record at the end of one file, never in the midst of one."""
     ledger = place.open()
-    ledger.keep([item("a", 1)], WANTED, {})
+    keep(ledger, [item("a", 1)], WANTED, {})
 
     def full(_handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(OSError, match="No space"):
-        ledger.keep([item("b", 2)], WANTED, {})
+        keep(ledger, [item("b", 2)], WANTED, {})
     monkeypatch.undo()
-    ledger.keep([item("b", 3)], WANTED, {})
+    keep(ledger, [item("b", 3)], WANTED, {})
     assert len(place.segments()) == 2
     assert sorted(place.item_ids(tmp_path / "items.parquet")) == ["a", "b"]
 
@@ -386,7 +403,7 @@ def test_a_batch_with_very_many_codes_becomes_several_records(place, tmp_path, m
     monkeypatch.setattr(record, "MAX_ITEM_BYTES", 5_000)
     large = item("large", 99)
     many = codes.of_codes(np.zeros((400, 32), np.uint8))
-    large = Kept(large.row, large.sha256, (Part((), "image", large.sha256, {}, many),))
+    large = Item(large.row, large.sha256, (Part((), "image", large.sha256, {}, many),))
     place.keep(*(item(f"{n}", n) for n in range(10)), large)
     found = place.item_ids(tmp_path / "items.parquet")
     assert sorted(found) == sorted(map(str, range(10)))

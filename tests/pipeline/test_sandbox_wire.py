@@ -15,10 +15,11 @@ from support.settings import SEEDED
 from matchers.digests import DIGEST_BYTES
 from matchers.examine import Part, Wanted
 from matchers.fingerprints import Fingerprints
-from pipeline.sandbox import limits, wire
+from matchers.limits import MAX_CODES, MAX_VIDEO_SECONDS
+from pipeline.sandbox import wire
 
 WANTED = Wanted(frozenset({"image"}), ("md5", "sha256"))
-SECONDS = st.floats(0, 1e5, width=32)
+SECONDS = st.floats(0, MAX_VIDEO_SECONDS, width=32)
 SPANS = st.one_of(
     st.just((np.nan, np.nan)), st.tuples(SECONDS, SECONDS).map(lambda pair: tuple(sorted(pair)))
 )
@@ -182,7 +183,7 @@ def test_a_claim_of_many_codes_takes_no_memory():
     """What is not there is not allocated."""
     answer = bytearray(wire.encode(_one(), WANTED))
     place = answer.rindex((1).to_bytes(4, "little") * 3)
-    answer[place : place + 4] = limits.MAX_CODES.to_bytes(4, "little")
+    answer[place : place + 4] = MAX_CODES.to_bytes(4, "little")
     with pytest.raises(wire.Malformed, match="early"):
         wire.decode(answer, WANTED)
 
