@@ -487,12 +487,19 @@ def _reused_or_examined(
     known = keeping.known(sha256)
     if known is not None:
         parts = scanner.recall(known, scanner.wanted)
-        if all(one.part.reason != NEEDS_DECODING for one in parts):
+        if not any(_may_end_otherwise(one.part) for one in parts):
             keeping.add(row, sha256, known, is_reused=True)
             return parts
     parts = scanner.examine(blob)
     keeping.add(row, sha256, scanner.recallable(parts))
     return parts
+
+
+def _may_end_otherwise(part: Part) -> bool:
+    """Whether decoding it anew may tell more: time and memory do not run out every time."""
+    return part.reason is not None and (
+        part.reason == NEEDS_DECODING or part.reason not in SKIP_REASONS
+    )
 
 
 def _recalled(

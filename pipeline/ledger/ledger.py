@@ -14,7 +14,7 @@ from matchers.examine import Part, Wanted
 from pipeline.ledger import again, record
 from pipeline.ledger.again import Again
 from pipeline.ledger.folder import LedgerFolder, LedgerWriter
-from pipeline.ledger.key import read_or_make_key
+from pipeline.ledger.key import read_key, read_or_make_key
 from pipeline.ledger.reading import Reader
 from pipeline.ledger.record import Kept, is_worth_keeping
 from pipeline.ledger.reuse import Reuse
@@ -43,7 +43,8 @@ class Ledger:
             KeysRefused: its key is damaged, or readable by others.
         """
         self.folder = LedgerFolder.made(path, days)
-        self.key = read_or_make_key(provider)
+        # To a ledger that is there belongs a key that is there: no other would open it.
+        self.key = read_key(provider) if self.folder.segments() else read_or_make_key(provider)
         self.folder.sweep(clock().astimezone(dt.UTC).date())
         self._reader = Reader(self.key)
         self._writer = LedgerWriter(self.folder, self.key, clock)

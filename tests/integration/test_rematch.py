@@ -404,6 +404,17 @@ def test_repeated_content_is_decoded_once_and_counted_the_same(
             assert tally[name] == without[name], name
 
 
+def test_what_failed_inside_is_decoded_again(world, verification, tmp_path, decoded):
+    """It may have been for lack of time or memory, which another day has."""
+    torn = archives.zipped({"a": photo("fig"), "half": photo("dogs")[:2000]})
+    source = manifest(tmp_path / "u", {"archive": torn}, archive={"kind": ""})
+    config = world.config(verification, ledger=tmp_path / "ledger")
+    for name in ("first", "second"):
+        tally = world.scan(source, config, tmp_path / name)["tally"]
+        assert (tally["reused"], tally["failed"]) == (0, {"decode: truncated": 1})
+    assert len(decoded) == 2
+
+
 def test_what_another_version_has_hashed_is_decoded_again(
     world, verification, tmp_path, decoded, monkeypatch
 ):

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from support import codes
 
 from matchers.examine import Part, Wanted
+from pipeline import key_files
 from pipeline.errors import KeysRefused, LedgerDamaged, LedgerRefused
 from pipeline.ledger import again, folder, record, reuse
 from pipeline.ledger.folder import LedgerFolder
@@ -228,6 +229,9 @@ def test_another_key_is_refused(place, tmp_path):
     (place.provider / "ledger.key").unlink()
     with pytest.raises(KeysRefused, match="does not exist"):
         place.references(tmp_path / "items.parquet")
+    with pytest.raises(KeysRefused, match="does not exist"):
+        place.open()
+    key_files.write(place.provider / "ledger.key", b"11" * 32)
     with pytest.raises(KeysRefused, match=r"another ledger\.key"):
         place.open().prepare()
     with pytest.raises(KeysRefused, match=r"another ledger\.key"):
