@@ -2,8 +2,8 @@
 
 Every file's first picture is looked at in each rendering. The frames of an animated GIF, PNG, WebP
 or AVIF follow, composited as they are shown, with their time; as in a video, those are
-kept that `sampling` picks. The pages of a TIFF and the further pictures of a phone's multi-picture
-JPEG have no time, and each is looked at.
+kept that `sampling` picks. The pages of a TIFF and the further pictures of a HEIC or a
+phone's multi-picture JPEG have no time, and each is looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matchers.pictures import Picture, Rendering
 from matchers.sampling import Look, Sampler
 
 _ANIMATED: Final = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
-_PAGED: Final = frozenset({"TIFF", "MPO"})
+_PAGED: Final = frozenset({"TIFF", "MPO", "HEIF"})
 _MAY_BE_MORE: Final = (
     (0, b"GIF8"),
     (0, b"\x89PNG\r\n\x1a\n"),

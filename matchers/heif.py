@@ -32,9 +32,11 @@ _WORDS: Final = (
 
 
 class HeifImage(ImageFile.ImageFile):
-    """The primary picture.
+    """The primary picture, and behind it (`seek`) any others that stand by themselves.
 
     Attributes:
+        n_frames: how many there are.
+        is_animated: whether there are several, in Pillow's word for it.
         coded_sizes: width and height of every picture inside.
         turns: how it was turned to be shown, in order: `("irot", 90)`, anticlockwise; `("imir",
             0)`, upside down; `("imir", 1)`, left to right.
@@ -51,29 +53,53 @@ class HeifImage(ImageFile.ImageFile):
             pictures, _ = _pillow_heif.load_file(
                 blob, _THREADS, True, False, False, True, "", False
             )
-            self._primary = next(one for one in pictures if one is not None and one.primary)
-            self._size, self._mode = self._primary.size_mode
         except (ValueError, RuntimeError) as error:
             raise DecodeError(_reason(error)) from None
-        except StopIteration:  # of what it cannot decode there is a None
-            raise DecodeError("unsupported_coding" if pictures else "corrupt") from None
+        known = [one for one in pictures if one is not None]  # None: what it cannot decode
+        known.sort(key=lambda one: not one.primary)
+        if not known or not known[0].primary:
+            raise DecodeError("unsupported_coding" if pictures else "corrupt")
+        self._pictures = known
+        self.n_frames = len(known)
+        self.is_animated = self.n_frames > 1
         self.coded_sizes = tuple(boxes.promised_sizes(blob))
-        applied = self._primary.transformations  # clap, a crop, is another one
+        self._take(0)
+
+    def _take(self, number: int) -> None:
+        """Go to a picture; it is decoded when it is loaded."""
+        self._number, self._coming = number, self._pictures[number]
+        try:
+            self._size, self._mode = self._coming.size_mode
+            applied = self._coming.transformations  # clap, a crop, is another one
+        except (ValueError, RuntimeError) as error:
+            raise DecodeError(_reason(error)) from None
         self.turns = tuple((name, int(of)) for name, of, *_ in applied if name in ("irot", "imir"))
         self.tile = []
 
+    def seek(self, frame: int) -> None:
+        """Go to another picture."""
+        if frame >= self.n_frames:
+            raise EOFError("no more pictures")
+        if frame != self._number:
+            self._take(frame)
+            self._im = None
+
+    def tell(self) -> int:
+        """Number of the picture at hand."""
+        return self._number
+
     def load(self) -> _imaging.PixelAccess | None:
         """Decode the pixels, once."""
-        if self._primary is not None:
+        if self._coming is not None:
             try:
-                data = self._primary.data
-                self._size, self._mode = self._primary.size_mode
-                stride = self._primary.stride
+                data = self._coming.data
+                self._size, self._mode = self._coming.size_mode
+                stride = self._coming.stride
             except (ValueError, RuntimeError, EOFError) as error:
                 raise DecodeError(_reason(error)) from None
             self.load_prepare()
             self.frombytes(data, "raw", (self._mode, stride))
-            self._primary = None
+            self._coming = None
         return super().load()
 
 

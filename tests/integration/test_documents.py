@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import zipfile
 from typing import Any
 
 import pytest
@@ -52,13 +53,19 @@ def test_every_printed_command_has_what_it_needs(document, monkeypatch):
         assert "…" not in " ".join(words), f"{document}: {words} cannot be typed"
 
 
-def test_the_library_example_finds_a_listed_picture(monkeypatch, tmp_path):
-    """README's Python runs as it is printed."""
+def test_the_library_examples_do_what_they_say(monkeypatch, tmp_path, capsys):
+    """README's Python runs as it is printed, one example after the other."""
     text = (worlds.REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    look_up, look_inside = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     for name in ("listed.jpg", "upload.jpg"):
         shutil.copy(worlds.PHOTOS / "cat.jpg", tmp_path / name)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(example, names)
+    exec(look_up, names)
     assert len(names["hits"].query) == 1
+    with zipfile.ZipFile(tmp_path / "upload.zip", "w") as archive:
+        archive.write(tmp_path / "upload.jpg", "a.jpg")
+    exec(look_inside, names)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == f"(1,) full {names['listed'].hex(0)}"
+    assert len(others) > 50

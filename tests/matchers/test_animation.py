@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 from support.pictures import bits_apart, reference, smooth, store
@@ -184,3 +185,16 @@ def test_a_page_of_too_many_pixels_is_refused_by_its_header(monkeypatch):
     found, reason = seen(animate("TIFF", [SCENES[0], smooth(200, 200, seed=1)]))
     assert len(found) == 1
     assert reason == "too_many_pixels"
+
+
+def test_every_picture_of_a_heic_is_looked_at():
+    """A second picture that stands by itself is shown by viewers, and would hide a listed one."""
+    file = io.BytesIO()
+    several = pillow_heif.from_pillow(Image.fromarray(SCENES[0]))
+    several.add_from_pillow(Image.fromarray(SCENES[1]))
+    several.save(file, save_all=True)
+    found, reason = of_pictures(pictures(file.getvalue(), "image"), "plain")
+    assert reason is None
+    assert found.is_still
+    for scene in SCENES[:2]:
+        assert min(bits_apart(one, reference(scene)[0]) for one in found.codes) <= 12
