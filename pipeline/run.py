@@ -91,7 +91,7 @@ class _Origin:
     """Where a run's rows come from.
 
     Attributes:
-        folder: what neither run nor keys may lie in; None where it is a file.
+        folder: what nothing of ours may lie in; None where it is a file.
         about: what it is, for run.json: a resumed run must agree with it.
         take: writes its snapshot, in chunks of so many rows.
         load: reads the rows of a slice of it.
@@ -205,7 +205,7 @@ def _run(
     batch_rows: int | None,
 ) -> dict[str, Any]:
     with _locked(run_folder):
-        _check_folder(origin.folder, run_folder, config)
+        _check_folder(origin, run_folder, config)
         order.check_in_force(config.order, config.clock().date())
         try:
             resources = scan.resources_for(config)  # verifies the sets, reads the keys
@@ -445,16 +445,20 @@ def _snapshot(
     return Snapshot(path, started["rows"], started["chunk_rows"])
 
 
-def _check_folder(source: Path | None, run_folder: Path, config: ScanConfig) -> None:
-    """A run folder is new, empty or a run's; and neither it nor a key is what is to be scanned."""
+def _check_folder(origin: _Origin, run_folder: Path, config: ScanConfig) -> None:
+    """A run folder is new, empty or a run's; and nothing of ours is what is to be scanned."""
     others = {entry.name for entry in run_folder.iterdir()} - _FIRST_FILES
     if others and read_json(run_folder / "run.json") is None:
         raise RunRefused(f"{run_folder} holds other things than a run: name a new folder")
-    for inner in (run_folder, config.key_folder):
+    ours = [run_folder, config.key_folder]
+    if config.ledger is not None and origin.decodes:
+        ours.append(config.ledger)
+    source = origin.folder
+    for inner in ours:
         if source is not None and inner.resolve().is_relative_to(source.resolve()):
             raise RunRefused(
-                f"{inner} lies inside {source}: keep run and key folders elsewhere, for "
-                "what lies there is no hosted content"
+                f"{inner} lies inside {source}: keep the folders of runs, keys and ledger "
+                "elsewhere, for what lies there is no hosted content"
             )
 
 

@@ -1,7 +1,7 @@
 """A record: examined items of one batch, in three sections that are opened one by one.
 
     0  how they were examined, and a keyed token of each item and of its bytes
-    1  what the gate must know of each item (Arrow IPC); no address, no file name, no URL
+    1  what the gate must know of each item (Arrow IPC); no address, no URL
     2  what each item was reduced to (Arrow IPC of `sandbox.wire`'s encoding)
 
 So an item is found by its token without its identity, and the gate has spoken before any code is

@@ -30,6 +30,7 @@ from matchers.indicators.manifest import schema
 from pipeline import run, scan
 from pipeline.emit import Emitter
 from pipeline.errors import LedgerDamaged, RunInterrupted, RunRefused
+from pipeline.ingest.stream_metrics import Meters
 from pipeline.ledger import folder, reuse
 from pipeline.ledger.folder import LedgerFolder
 from pipeline.ledger.reading import Reader
@@ -441,9 +442,11 @@ def test_uploads_are_kept_and_repeated_ones_not_decoded(world, verification, tmp
     wanted = streams.settings(
         world, tmp_path, verification, most_rows=3, config={"ledger": tmp_path / "ledger"}
     )
-    tally = streams.drained(wanted)
+    meters = Meters()
+    tally = streams.drained(wanted, meters)
     assert (tally.clear, tally.candidate) == (4, 2)
     assert tally.reused == 6 - len(decoded) > 0
+    assert meters.registry.get_sample_value("sluis_uploads_reused_total") == tally.reused
     later = world.config(verification, "known-v2", ledger=tmp_path / "ledger")
     assert match_again(later, tmp_path / "again")["tally"]["candidate"] == 6
 
@@ -484,6 +487,15 @@ def test_a_run_that_matches_again_is_no_scan_of_the_same_folder(world, verificat
         match_again(config, tmp_path / "run", tmp_path / "versions.json")
     with pytest.raises(RunRefused, match="lies inside"):
         match_again(config, tmp_path / "ledger" / "run", tmp_path / "versions.json")
+
+
+def test_a_ledger_inside_the_source_is_refused(world, tmp_path):
+    """Its segments are no hosted content, nor is it emptied by whoever tidies that."""
+    (tmp_path / "u").mkdir()
+    config = world.config("127.0.0.1:9", ledger=tmp_path / "u" / "ledger")
+    with pytest.raises(RunRefused, match="lies inside"):
+        world.scan(tmp_path / "u", config, tmp_path / "run")
+    assert not (tmp_path / "u" / "ledger").exists()
 
 
 def test_altered_codes_stop_the_run_and_it_goes_on_without_them(world, verification, tmp_path):
