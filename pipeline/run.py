@@ -522,29 +522,22 @@ def _cause(error: BaseException, run_folder: Path) -> SluisError:
     """Name again what a step raised: engines re-create it, or only hand its text on."""
     again = f"Start the same command again to go on from where it stopped ({run_folder})."
 
-    def is_a(kind: type[SluisError]) -> bool:
-        return isinstance(error, kind) or kind.__name__ in str(error)
-
-    if is_a(RunInterrupted):
-        return RunInterrupted(f"stopped on request. {again}")
-    if is_a(SandboxLost):
-        return SandboxLost(
-            "decoders' processes cannot be started any more: see that memory and the number of "
-            f"processes suffice (docs/sandbox.md); nothing is lost. {again}"
-        )
-    if is_a(VerificationUnreachable):
-        return VerificationUnreachable(
-            f"verification stopped answering, after bounded retries; nothing is lost. {again}"
-        )
-    if is_a(VerificationRefused):
-        return VerificationRefused(
-            "verification answered, and does not take this run's candidates: check that the "
-            f"provider's certificate and verifier.pub belong to this service. {again}"
-        )
-    if is_a(LedgerDamaged):
-        return LedgerDamaged(f"{str(error).partition(' [while running')[0]}. {again}")
-    if is_a(AccountingError):
-        return AccountingError(f"items in and outcomes do not add up in {run_folder}: report it")
+    said = str(error).partition(" [while running")[0]
+    known: dict[type[SluisError], str] = {
+        RunInterrupted: f"stopped on request. {again}",
+        SandboxLost: "decoders' processes cannot be started any more: see that memory and the "
+        f"number of processes suffice (docs/sandbox.md); nothing is lost. {again}",
+        VerificationUnreachable: "verification stopped answering, after bounded retries; nothing "
+        f"is lost. {again}",
+        VerificationRefused: "verification answered, and does not take this run's candidates: "
+        "check that the provider's certificate and verifier.pub belong to this service. "
+        f"{again}",
+        LedgerDamaged: f"{said}. {again}",
+        AccountingError: f"items in and outcomes do not add up in {run_folder}: report it",
+    }
+    for kind, message in known.items():
+        if isinstance(error, kind) or kind.__name__ in str(error):
+            return kind(message)
     # The text may quote an item, so only the kind goes into the message.
     return SluisError(
         f"the scan failed ({type(error).__name__}); --debug shows the trace. {again} If it fails "
