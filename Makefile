@@ -4,6 +4,7 @@
 # make bench   figures, ours beside the rivals'; ARGS="--quick", "--full", "--only lookup" ...
 # make bench-formats   the table of docs/formats.md: every format, ours and the rivals'
 # make effectiveness   what is found, missed and confused, with docs/effectiveness.md; ARGS="--quick"
+# make soak    ten minutes of uploads: nothing lost, memory flat; ARGS="--rate 50" ...
 # make bench-page   docs/benchmarks.md and its plots, from the figures of the last make bench
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -14,7 +15,7 @@ INSTALLED := $(VENV)/.installed
 RIVALS := $(VENV)/.rivals-installed
 FUZZER := $(VENV)/.fuzzer-installed
 
-.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats effectiveness format proto constraints clean fresh-kernels
+.PHONY: setup demo test check mutate fuzz bench bench-page bench-formats effectiveness soak format proto constraints clean fresh-kernels
 
 setup: $(INSTALLED)
 
@@ -67,6 +68,9 @@ bench-formats: $(RIVALS) fresh-kernels
 effectiveness: $(RIVALS) fresh-kernels
 	$(BIN)/python -m benchmarks.effectiveness $(ARGS)
 
+soak: setup fresh-kernels
+	$(BIN)/sluis loadtest --seconds 600 --rate 20 --flat-memory --report loadtest-output/soak $(ARGS)
+
 $(RIVALS): $(INSTALLED) benchmarks/constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/constraints.txt
 	@touch $@
@@ -93,4 +97,4 @@ constraints:  # pin anew, after a change of pyproject.toml
 	rm -rf $(VENV)-uv
 
 clean:
-	rm -rf $(VENV) benchmarks/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz demo-output
+	rm -rf $(VENV) benchmarks/.cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz demo-output loadtest-output

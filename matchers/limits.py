@@ -268,6 +268,10 @@ VPDQ_MIN_SHARE_PERCENT: Final = 80
 """Default share of an indicator's frames that must be found: the reference's own example asks for
 80 % of the reference video and 0 % of the query (ThreatExchange vpdq/README.md)."""
 
+MIN_VPDQ_FRAMES: Final = 5
+"""Fewest frames of one video indicator. With fewer one or two frames would make the share, and any
+upload that shows such a picture would be that video: what never moves belongs into a pdq set."""
+
 MAX_VPDQ_FRAMES: Final = 100_000
 """Most frames of one video indicator: an hour at 30 a second that never stands still."""
 

@@ -39,6 +39,8 @@ class OrderRefused(SluisError):  # noqa: N818 - reads as the outcome it is
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
         lines = [message]
         lines += [f"  {p.field}: {p.message} [{p.category}]. {p.remedy}" for p in problems]
+        if problems:
+            lines.append("In brackets: what the provider may answer (docs/legal-profiles.md).")
         super().__init__("\n".join(lines))
         self.problems = problems
 
@@ -65,6 +67,16 @@ class SandboxRefused(SluisError):  # noqa: N818
     """Decoders cannot be kept apart as they must be; nothing is decoded."""
 
     exit_status = 2
+
+
+class LoadTestRefused(SluisError):  # noqa: N818
+    """The load test cannot be made with what it was given."""
+
+    exit_status = 2
+
+
+class LoadTestFailed(SluisError):  # noqa: N818
+    """What was measured is not what must be: uploads were lost, or planted pictures not found."""
 
 
 class RunInterrupted(SluisError):  # noqa: N818

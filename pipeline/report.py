@@ -6,7 +6,6 @@ Counts and rates only; no item, account, hash or URL stands in either.
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections import Counter, defaultdict
 from importlib import resources
 from pathlib import Path
@@ -18,7 +17,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from matchers.indicators.manifest import PERCEPTUAL
 from pipeline.items import Tally
+from pipeline.plots import figure, svg
+from pipeline.text import counted
 
 _COLOURS: Final = {
     "clear": "#4c7a5b",
@@ -27,7 +29,6 @@ _COLOURS: Final = {
     "failed": "#c98a1b",
 }
 _LEAST_SECONDS: Final = 0.001  # a rate over less than this says nothing
-_INK: Final = "#23303b"
 
 
 def terminal(report: dict[str, Any], run_folder: Path) -> Group:
@@ -47,12 +48,14 @@ def terminal(report: dict[str, Any], run_folder: Path) -> Group:
     table.add_row("skipped", f"{tally.skipped_total:,}", _parts(tally.skipped))
     table.add_row("failed", f"{tally.failed_total:,}", _parts(tally.failed))
     table.add_section()
-    inside = f"{tally.rows:,} items and {tally.inner:,} inside them " if tally.inner else ""
+    inside = f"{_what_came(tally)} " if tally.inner else ""
     table.add_row("in", f"{tally.counted:,}", inside + "= clear + candidate + skipped + failed")
     lines: list[Table | Text] = [table]
     rate = _rate(report)
     if rate:
-        lines.append(Text(f"{rate:,.0f} items/s"))
+        lines.append(Text(f"{rate:,.0f} {_unit(tally)}/s"))
+    if "decoders_confined_by" in report:
+        lines.append(Text(f"Decoders confined by: {report['decoders_confined_by']}"))
     if tally.failed_total:
         lines.append(Text(f"Items that could not be examined: {run_folder / 'failed.parquet'}"))
     lines.append(Text(f"Figures and plots: {run_folder / 'report.html'}"))
@@ -68,12 +71,15 @@ def write_html(report: dict[str, Any], path: Path) -> None:
     page = template.render(
         report=report,
         tally=tally,
+        came=_what_came(tally),
+        unit=_unit(tally),
+        sets=[_described(one) for one in report["indicator_sets"]],
         rate=_rate(report),
         seconds=_duration(report),
         started=_day_and_time(report["started_at"]),
         completed=_day_and_time(report["completed_at"]),
         outcomes_plot=_outcomes(tally),
-        throughput_plot=_throughput(report["finished"]),
+        throughput_plot=_throughput(report["finished"], _unit(tally)),
         distances_plot=_distances(tally.distances, report["indicator_sets"]),
         reasons_plot=_reasons(tally),
         time_plot=_time(report["seconds"]),
@@ -95,7 +101,37 @@ def _duration(report: dict[str, Any]) -> float:
 
 def _rate(report: dict[str, Any]) -> float:
     seconds = _duration(report)
-    return float(report["tally"]["rows"] / seconds) if seconds >= _LEAST_SECONDS else 0.0
+    done = Tally.from_json(report["tally"]).counted
+    return done / seconds if seconds >= _LEAST_SECONDS else 0.0
+
+
+def _what_came(tally: Tally) -> str:
+    """1 item and 5,000 parts inside."""
+    inside = f" and {counted(tally.inner, 'part')} inside" if tally.inner else ""
+    return counted(tally.rows, "item") + inside
+
+
+def _unit(tally: Tally) -> str:
+    """What a rate is of."""
+    return "items and parts" if tally.inner else "items"
+
+
+def _described(one: dict[str, Any]) -> dict[str, Any]:
+    """A set as the page's table shows it; reports of earlier runs name no profile and no videos."""
+    algorithm = one["algorithm"]
+    is_perceptual = algorithm in PERCEPTUAL
+    indicators = f"{one['indicators']:,}"
+    if algorithm == "vpdq":
+        frames = counted(one["indicators"], "frame")
+        videos = one.get("videos")
+        indicators = f"{counted(videos, 'video')} ({frames})" if videos else frames
+    share = one.get("min_share_percent")
+    return one | {
+        "views": one.get("profile", "") if is_perceptual else "",
+        "radius": counted(one["radius_bits"], "bit") if is_perceptual else "exact",
+        "share": f"{share} %" if algorithm == "vpdq" and share else "",
+        "indicators": indicators,
+    }
 
 
 def _day_and_time(seconds: float) -> str:
@@ -105,45 +141,8 @@ def _day_and_time(seconds: float) -> str:
 # --- plots ----------------------------------------------------------------------------------
 
 
-def _figure(height: float) -> tuple[Any, Any]:
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    from matplotlib import pyplot as plt
-
-    plt.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "font.family": "sans-serif",
-            "font.size": 10,
-            "text.color": _INK,
-            "axes.labelcolor": _INK,
-            "axes.edgecolor": "#b8c0c8",
-            "xtick.color": _INK,
-            "ytick.color": _INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "grid.color": "#e4e8ec",
-        }
-    )
-    figure, axes = plt.subplots(figsize=(9, height), layout="constrained")
-    return figure, axes
-
-
-def _svg(figure: Any) -> Markup:
-    from matplotlib import pyplot as plt
-
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    plt.close(figure)
-    text = buffer.getvalue()
-    return Markup(text[text.index("<svg") :])  # noqa: S704 - matplotlib escapes its text
-
-
 def _bars(names: list[str], values: list[int], colours: list[str], label: str) -> Markup:
-    figure, axes = _figure(0.7 + 0.36 * len(names))
+    drawn, axes = figure(0.7 + 0.36 * len(names))
     bars = axes.barh(names, values, color=colours, height=0.66)
     axes.bar_label(bars, [f"{value:,}" for value in values], padding=4)
     axes.invert_yaxis()
@@ -151,7 +150,7 @@ def _bars(names: list[str], values: list[int], colours: list[str], label: str) -
     axes.set_xlim(0, max([*values, 1]) * 1.12)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel(label)
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _outcomes(tally: Tally) -> Markup:
@@ -175,7 +174,7 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
         by_set[set_id][int(bits)] += count
     if not by_set:
         return None
-    figure, axes = _figure(2.6)
+    drawn, axes = figure(2.6)
     palette = ["#b3452c", "#2f6690", "#7a5c99", "#4c7a5b", "#c98a1b"]
     floor: Counter[int] = Counter()
     shown = sorted(by_set, key=lambda name: -by_set[name].total())[: len(palette) - 1]
@@ -194,14 +193,15 @@ def _distances(distances: Counter[str], sets: list[dict[str, Any]]) -> Markup | 
     axes.set_ylabel("candidates")
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="upper right")
-    return _svg(figure)
+    return svg(drawn)
 
 
-def _throughput(finished: list[list[float]]) -> Markup | None:
-    """Items a second over the run's seconds at work, in up to 60 equal slices of time.
+def _throughput(finished: list[list[float]], unit: str) -> Markup | None:
+    """What was done a second over the run's seconds at work, in up to 60 equal slices of time.
 
     Args:
-        finished: [when, rows, seconds at work] of each batch, in order of time.
+        finished: [when, items and parts, seconds at work] of each batch, in order of time.
+        unit: what is counted.
     """
     total = sum(seconds for _, _, seconds in finished)
     slices = min(60, len(finished) // 2)
@@ -210,26 +210,26 @@ def _throughput(finished: list[list[float]]) -> Markup | None:
     width = total / slices
     counts = [0.0] * slices
     clock = 0.0
-    for _, rows, seconds in finished:
+    for _, done, seconds in finished:
         # A batch's items are spread evenly over the time it took.
         first, last = clock / width, (clock + seconds) / width
         for number in range(int(first), min(slices, int(last) + 1)):
             overlap = min(last, number + 1) - max(first, number)
-            counts[number] += rows * (overlap / (last - first) if last > first else 1.0)
+            counts[number] += done * (overlap / (last - first) if last > first else 1.0)
         clock += seconds
-    figure, axes = _figure(2.4)
+    drawn, axes = figure(2.4)
     edges = [width * number for number in range(slices + 1)]
     axes.stairs([count / width for count in counts], edges, fill=True, color="#2f6690", alpha=0.8)
     axes.set_xlabel("seconds at work")
-    axes.set_ylabel("items / s")
+    axes.set_ylabel(f"{unit} / s")
     axes.set_xlim(0, edges[-1])
     axes.set_ylim(bottom=0)
-    return _svg(figure)
+    return svg(drawn)
 
 
 def _time(seconds: dict[str, float]) -> Markup:
     names = list(seconds)
-    figure, axes = _figure(0.7 + 0.36 * max(1, len(names)))
+    drawn, axes = figure(0.7 + 0.36 * max(1, len(names)))
     values = [seconds[name] for name in names]
     bars = axes.barh(names, values, color="#2f6690", height=0.66)
     axes.bar_label(bars, [f"{value:,.2f} s" for value in values], padding=4)
@@ -237,4 +237,4 @@ def _time(seconds: dict[str, float]) -> Markup:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, max([*values, 0.001]) * 1.15)
     axes.set_xlabel("seconds")
-    return _svg(figure)
+    return svg(drawn)

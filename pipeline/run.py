@@ -65,13 +65,22 @@ class Progress:
     rows: int
     tally: Tally = field(default_factory=Tally)
     rows_before: int = 0
+    inner_before: int = 0
     started_at: float = field(default_factory=time.monotonic)
 
     @property
     def rows_per_second(self) -> float:
         """Items finished in this session, a second."""
+        return self._a_second(self.tally.rows - self.rows_before)
+
+    @property
+    def counted_per_second(self) -> float:
+        """Items, and parts inside them, finished in this session, a second."""
+        return self._a_second(self.tally.counted - self.rows_before - self.inner_before)
+
+    def _a_second(self, count: int) -> float:
         seconds = time.monotonic() - self.started_at
-        return (self.tally.rows - self.rows_before) / seconds if seconds > 0 else 0.0
+        return count / seconds if seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
@@ -148,6 +157,7 @@ def _finish(
         done_chunks.add(closed["chunk"])
         progress.tally.add(Tally.from_json(closed["tally"]))
     progress.rows_before = progress.tally.rows
+    progress.inner_before = progress.tally.inner
     batch_rows: int = about["batch_rows"]
     listener(progress)
     for chunk in range(snapshot.chunks):
@@ -178,9 +188,10 @@ def _run_chunk(
     outcomes = run_folder / "outcomes"
     wanted = {one.name: one for one in scan.slices(snapshot.path, chunk, rows, batch_rows)}
     counted = _Counted(outcomes, wanted, progress)
-    before = progress.tally.rows
+    rows_seen, inner_seen = progress.tally.rows, progress.tally.inner
     counted.look()  # what an earlier session has finished
-    progress.rows_before += progress.tally.rows - before
+    progress.rows_before += progress.tally.rows - rows_seen
+    progress.inner_before += progress.tally.inner - inner_seen
     left = [one for name, one in wanted.items() if name not in counted.batches]
     if left:
         failure: list[BaseException] = []
@@ -262,7 +273,11 @@ def _close_chunk(
         "tally": tally.to_json(),
         "seconds": seconds,
         "finished": [
-            [done["finished_at"], done["tally"]["rows"], sum(done["seconds"].values())]
+            [
+                done["finished_at"],
+                Tally.from_json(done["tally"]).counted,
+                sum(done["seconds"].values()),
+            ]
             for done in batches.values()
         ],
     }
@@ -390,7 +405,10 @@ def _about(
                 "version": s.manifest.version,
                 "algorithm": s.manifest.algorithm,
                 "radius_bits": s.manifest.radius_bits,
+                "profile": s.manifest.profile,
+                "min_share_percent": s.manifest.min_share_percent,
                 "indicators": s.manifest.rows,
+                "videos": len(s.videos.frames) if s.videos is not None else None,
                 "sha256": s.manifest.sha256,
             }
             for s in resources.sets

@@ -14,6 +14,11 @@ def has_control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what it counts: 1 report, 2 reports."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def shown(text: str) -> str:
     """A text as it may go to a terminal: every control character replaced."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from matchers import digests, limits, pdq, urls
+from matchers import digests, limits, media, pdq, urls
 from matchers.errors import IndicatorSetError, UrlError
 from matchers.indicators import clusters
 from matchers.indicators.manifest import (
@@ -56,13 +56,20 @@ def from_images(
         IndicatorSetError: no file gave an indicator.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    videos = {path for path in paths if media.claimed(head(path)) == "video"}
     names: list[str] = []
     codes: list[npt.NDArray[np.uint8]] = []
     left: list[Left] = []
     for first in range(0, len(paths), _HASHING_BATCH):
         part = paths[first : first + _HASHING_BATCH]
-        batch = pdq.hash_images([path.read_bytes() for path in part])
-        for row, path in enumerate(part):
+        left += [
+            Left(path.relative_to(folder).as_posix(), "a video, not a picture")
+            for path in part
+            if path in videos
+        ]
+        pictures = [path for path in part if path not in videos]
+        batch = pdq.hash_images([path.read_bytes() for path in pictures])
+        for row, path in enumerate(pictures):
             name = path.relative_to(folder).as_posix()
             failure = batch.failures[row]
             if failure is not None:
@@ -76,9 +83,20 @@ def from_images(
                 codes.append(batch.codes[row])
         if progress:
             progress(first + len(part), len(paths))
+    if not names and videos:
+        raise IndicatorSetError(
+            f"{folder} gave no indicator: these are videos, not pictures; build it with "
+            f"{_option('vpdq')}"
+        )
     if not names:
         raise IndicatorSetError(f"{folder} gave no indicator: no file in it is a usable picture")
     return table("pdq", names, [code.tobytes() for code in codes]), left
+
+
+def head(path: Path) -> bytes:
+    """As much of a file as tells what it claims to be."""
+    with open(path, "rb") as file:
+        return file.read(media.HEAD_BYTES)
 
 
 def named_algorithms(path: Path) -> list[Algorithm]:

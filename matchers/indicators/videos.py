@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from matchers import fingerprints, limits, video
+from matchers import fingerprints, limits, media, video
 from matchers.errors import IndicatorSetError
-from matchers.indicators.build import Left, table
+from matchers.indicators.build import Left, head, table
 from matchers.pictures import RENDERINGS
 
 _LIST_SUFFIXES: Final = frozenset({".txt", ".csv", ".vpdq"})
@@ -24,7 +24,8 @@ def from_videos(
     """Frame codes of every file: a video, or a vPDQ list (`frame,quality,hash`, one line a frame).
 
     Each file is one indicator, named after its path. Of a video those frames are taken that a scan
-    would keep (`sampling`); equal codes count once, as in the reference.
+    would keep (`sampling`); equal codes count once, as in the reference. One of fewer than
+    `limits.MIN_VPDQ_FRAMES` is left out.
 
     Args:
         source: a folder, at any depth, or one file.
@@ -69,11 +70,20 @@ def _reason_to_leave(name: str, frames: int, min_quality: int) -> str | None:
         return f"name exceeds {limits.MAX_INDICATOR_ID_BYTES} bytes"
     if frames > limits.MAX_VPDQ_FRAMES:
         return f"more than {limits.MAX_VPDQ_FRAMES:,} frames"
-    return None if frames else f"no frame of quality {min_quality} or more"
+    if not frames:
+        return f"no frame of quality {min_quality} or more"
+    if frames < limits.MIN_VPDQ_FRAMES:
+        return (
+            f"too few frames: {frames} that differ, of at least {limits.MIN_VPDQ_FRAMES}; list its "
+            "pictures in a pdq set"
+        )
+    return None
 
 
 def _filmed(path: Path, min_quality: int) -> tuple[list[bytes], str | None]:
     """Codes of a video's frames as they are shown, and why it is left out."""
+    if media.claimed(head(path)) == "image":
+        return [], "a picture, not a video"
     found, reason = fingerprints.of_pictures(video.frames(path.read_bytes()), "plain")
     if found is None or reason:
         return [], reason or "no frame"

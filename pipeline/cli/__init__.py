@@ -19,6 +19,7 @@ from pipeline.cli import (
     indicators,
     ingest,
     keys,
+    loadtest,
     orders,
     reports,
     reviewing,
@@ -31,8 +32,9 @@ from pipeline.cli.common import GROUP, fail
 from pipeline.errors import SluisError
 
 app = typer.Typer(
-    help="Scan hosted images and URLs under a detection order. What resembles an indicator goes, "
-    "sealed and pseudonymised, to a verification service where people decide.",
+    help="Scan hosted images, videos, what is inside archives and documents, and URLs, under a "
+    "detection order. What resembles an indicator goes, sealed and pseudonymised, to a "
+    "verification service where people decide.",
     epilog="Start with `sluis order example`, `sluis keys new` and `sluis indicators build`; the "
     "README walks through all three.",
     add_completion=False,
@@ -41,6 +43,7 @@ app = typer.Typer(
 app.command()(scanning.scan)
 app.command("report")(scanning.report_command)
 app.command()(status.status)
+app.command()(loadtest.loadtest)
 app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")

@@ -57,11 +57,6 @@ def fail(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def counted(count: int, noun: str) -> str:
-    """A number and what it counts: 1 report, 2 reports."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def check_address(address: str) -> None:
     """Refuse what is not HOST:PORT."""
     host, _, port = address.rpartition(":")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from matchers import limits
 from pipeline.cli.common import GROUP, ProviderKeys, err, out
+from pipeline.text import counted
 
 app = typer.Typer(help="Signed indicator sets: build and verify.", **GROUP)
 
@@ -187,9 +188,12 @@ def indicators_build(
         data = building.from_list(source, chosen.value, url_key)
     data = building.as_version(data, manifest, before)
     written = on_disk.write(folder, manifest, data, key)
+    size = counted(written.rows, f"{written.algorithm} {'frame' if is_video else 'indicator'}")
+    if is_video:
+        size = f"{counted(len(data['indicator_id'].unique()), 'video')} of {size}"
     out.print(
-        f"{folder}: set {written.set_id} version {written.version}, {written.rows:,} "
-        f"{written.algorithm} {'frames' if is_video else 'indicators'}, kind {written.kind}, signed"
+        f"{folder}: set {written.set_id} version {written.version}, {size}, kind {written.kind}, "
+        "signed"
     )
 
 
@@ -222,13 +226,15 @@ def indicators_verify(
     from pipeline import keys as key_folders
 
     trusted = key_folders.trusted_centre_keys(keys)
-    m = indicators.load(folder, trusted, today=dt.datetime.now(dt.UTC).date()).manifest
+    loaded = indicators.load(folder, trusted, today=dt.datetime.now(dt.UTC).date())
+    m = loaded.manifest
     is_perceptual = m.algorithm in PERCEPTUAL
     share = f"{m.min_share_percent} % of an indicator's frames"
     table = Table(box=None, show_header=False)
     for name, value in (
         ("set", f"{m.set_id} version {m.version}"),
         ("kind", m.kind),
+        *((("videos", f"{len(loaded.videos.frames):,}"),) if loaded.videos is not None else ()),
         ("frames" if m.algorithm == "vpdq" else "indicators", f"{m.rows:,} {m.algorithm}"),
         ("views", m.profile if is_perceptual else "none"),
         ("radius", f"{m.radius_bits} bits" if is_perceptual else "exact"),

@@ -24,13 +24,13 @@ from pipeline.cli.common import (
     LogFolder,
     OrderFile,
     check_address,
-    counted,
     err,
     fail,
     out,
     serve_until_stopped,
 )
 from pipeline.cli.scanning import AccountClass, Consent, Encryption
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.ingest.journal import Sent

@@ -49,7 +49,13 @@ def ingest_scan(
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Uploads opened at once.", show_default="one for each core")
+        int,
+        typer.Option(
+            min=1,
+            help="Uploads opened at once. Each has a decoder process of its own, which takes 1.2 "
+            "GiB at most (docs/sandbox.md).",
+            show_default="one for each core",
+        ),
     ] = os.cpu_count() or 1,
     pdq_mode: Annotated[
         PdqMode, typer.Option(help="How images are hashed, as for `sluis scan`.")
@@ -62,7 +68,8 @@ def ingest_scan(
         typer.Option(
             "--require-sandbox",
             help="Refuse to scan where the kernel cannot be told which calls a decoder may make "
-            "(docs/sandbox.md); without it the scan says so and goes on within its other limits.",
+            "(docs/sandbox.md): use it in production. Without it the scan says so and goes on "
+            "within its other limits.",
         ),
     ] = False,
     most_rows: Annotated[

@@ -18,9 +18,9 @@ from pipeline.cli.common import (
     OrderFile,
     candidate_id,
     check_address,
-    counted,
     out,
 )
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline.desk.annex3 import Gap

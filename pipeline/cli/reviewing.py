@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from pipeline.cli.common import Address, AsJson, candidate_id, check_address, counted, err, out
+from pipeline.cli.common import Address, AsJson, candidate_id, check_address, err, out
 from pipeline.cli.keeping import app
 from pipeline.errors import SluisError
 from pipeline.places import inner_place, spans_shown
-from pipeline.text import shown
+from pipeline.text import counted, shown
 
 if TYPE_CHECKING:
     from google.protobuf import timestamp_pb2
@@ -75,9 +76,7 @@ def verification_list(
     Without --state: what waits for your decision. Whether others have decided is not shown before
     you have.
     """
-    table = Table(header_style="bold", box=None)
-    for column in ("candidate", "state", "kind", "matched", "how"):
-        table.add_column(column, no_wrap=column != "matched", overflow="fold")
+    rows = []
     with _connected(verification, keys) as reviewer:
         count = 0
         for item in _listed(reviewer, state):
@@ -91,21 +90,10 @@ def verification_list(
             if as_json:
                 sys.stdout.write(json.dumps(described) + "\n")
                 continue
-            how = described["method"]
-            if described["radius_bits"]:
-                how += f" {described['distance_bits']} bits"
-            if "own_decision" in described:
-                how += f", you: {described['own_decision']}"
-            table.add_row(
-                described["candidate_id"],
-                described["state"],
-                described["kind"],
-                shown(f"{described['set']}/{described['indicator']}"),
-                shown(how),
-            )
+            rows.append(described)
     if not as_json:
-        if count:
-            out.print(table)
+        if rows:
+            out.print(listing(rows))
         adjective = "" if state in (StateWord.all, StateWord.todo) else f"{state} "
         waiting = " for your decision" if state is StateWord.todo else ""
         verb = ("" if not waiting else " waits" if count == 1 else " wait") + waiting
@@ -246,6 +234,39 @@ def _describe(
     elif item.decisions:  # others' are not shown before there is a verdict
         described["own_decision"] = _word(item.decisions[0])
     return described
+
+
+def listing(rows: list[dict[str, Any]]) -> Table:
+    """Opened candidates as a table that fits 80 columns: ids whole, the rest broken at words."""
+    table = Table(header_style="bold", box=None)
+    for column in ("candidate", "state", "kind"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("matched, and how", overflow="ellipsis")
+    for row in rows:
+        what = Text("\n".join(map(shown, _in_short(row))))
+        table.add_row(row["candidate_id"], row["state"], row["kind"], what)
+    return table
+
+
+def _in_short(described: dict[str, Any]) -> list[str]:
+    """What matched and how, a line for each thing that a reviewer weighs."""
+    match described["method"]:
+        case "vpdq":
+            how = f"{described['share_percent']} % of the video"
+        case "pdq_refined":
+            how = f"near match, {counted(described['distance_bits'], 'bit')}"
+        case method if described["radius_bits"]:
+            how = f"{method}, {counted(described['distance_bits'], 'bit')}"
+        case method:
+            how = method
+    lines = [f"{described['set']}/{described['indicator']}", how]
+    if described.get("view", "full") != "full":
+        lines.append(described["view"])
+    if "inside" in described:
+        lines.append(f"inside: {described['inside']}")
+    if "own_decision" in described:
+        lines.append(f"you: {described['own_decision']}")
+    return lines
 
 
 def _explain(

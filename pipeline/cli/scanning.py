@@ -24,11 +24,18 @@ from rich.progress import (
 )
 
 from pipeline.cli.common import Address, ProviderKeys, check_address, err, out
+from pipeline.text import counted
 
 if TYPE_CHECKING:
     from pipeline import run
 
 _PLAIN_LINE_SECONDS = 5.0
+
+# How the options of a scan are grouped in its help.
+_WHAT = "What to scan"
+_STATED = "What is stated of a directory"
+_SAFETY = "Safety"
+_TUNING = "Tuning"
 
 
 class Encryption(StrEnum):
@@ -71,17 +78,22 @@ def scan(
     source: Annotated[
         Path, typer.Argument(help="A directory, or a manifest: .parquet, .csv or .jsonl.")
     ],
-    order: Annotated[Path, typer.Option(help="The detection order (YAML).")],
+    order: Annotated[Path, typer.Option(help="The detection order (YAML).", rich_help_panel=_WHAT)],
     indicators: Annotated[
         list[Path],
-        typer.Option(help="A signed indicator set; may be given several times.", metavar="SET"),
+        typer.Option(
+            help="A signed indicator set; may be given several times.",
+            metavar="SET",
+            rich_help_panel=_WHAT,
+        ),
     ],
     verification: Address,
     run_dir: Annotated[
         Path,
         typer.Option(
             help="Folder of this run: its state while it runs, its report afterwards. Start the "
-            "same command again to finish a run that was stopped."
+            "same command again to finish a run that was stopped.",
+            rich_help_panel=_WHAT,
         ),
     ],
     keys: ProviderKeys = Path("keys/provider"),
@@ -100,6 +112,7 @@ def scan(
             help="For a directory: the part of the service it belongs to. [default: the order's "
             "part, if it has only one]",
             show_default=False,
+            rich_help_panel=_STATED,
         ),
     ] = None,
     encryption: Annotated[
@@ -107,6 +120,7 @@ def scan(
         typer.Option(
             help="For a directory: state how its files are encrypted. [default: none]",
             show_default=False,
+            rich_help_panel=_STATED,
         ),
     ] = None,
     account_class: Annotated[
@@ -114,6 +128,7 @@ def scan(
         typer.Option(
             help="For a directory: state whose accounts its files are. [default: ordinary]",
             show_default=False,
+            rich_help_panel=_STATED,
         ),
     ] = None,
     consent: Annotated[
@@ -122,6 +137,7 @@ def scan(
             help="For a directory: state whether its uploaders consented; needed where the "
             "order's legal profile asks for consent.",
             show_default=False,
+            rich_help_panel=_STATED,
         ),
     ] = None,
     suppress: Annotated[
@@ -132,23 +148,33 @@ def scan(
             "rejected (an indicator on a content) is counted and not sent again. May be given "
             "several times.",
             show_default=False,
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     threads: Annotated[
-        int, typer.Option(min=1, help="Items opened at once.", show_default="one for each core")
+        int,
+        typer.Option(
+            min=1,
+            help="Items opened at once. Each has a decoder process of its own, which takes 1.2 GiB "
+            "at most and a quarter of that as a rule (docs/sandbox.md).",
+            show_default="one for each core",
+            rich_help_panel=_TUNING,
+        ),
     ] = os.cpu_count() or 1,
     pdq_mode: Annotated[
         PdqMode,
         typer.Option(
             help="How images are hashed. exact: bit for bit as the reference. fast: JPEG photos "
-            "sooner, a few bits off; docs/pdq.md says how many."
+            "sooner, a few bits off; docs/pdq.md says how many.",
+            rich_help_panel=_TUNING,
         ),
     ] = PdqMode.exact,
     index_backend: Annotated[
         IndexBackend,
         typer.Option(
             help="What looks codes up, with the same result. mih: our own index. faiss: FAISS's "
-            "flat one. auto: whichever is faster, which is mih (docs/index.md)."
+            "flat one. auto: whichever is faster, which is mih (docs/index.md).",
+            rich_help_panel=_TUNING,
         ),
     ] = IndexBackend.auto,
     require_sandbox: Annotated[
@@ -156,14 +182,22 @@ def scan(
         typer.Option(
             "--require-sandbox",
             help="Refuse to scan where the kernel cannot be told which calls a decoder may make "
-            "(docs/sandbox.md); without it the scan says so and goes on within its other limits.",
+            "(docs/sandbox.md): use it in production. Without it the scan says so and goes on "
+            "within its other limits.",
+            rich_help_panel=_SAFETY,
         ),
     ] = False,
-    chunk_rows: Annotated[int, typer.Option(min=1, help="Items in one run of the engine.")] = 8192,
+    chunk_rows: Annotated[
+        int,
+        typer.Option(min=1, help="Items in one run of the engine.", rich_help_panel=_TUNING),
+    ] = 8192,
     batch_rows: Annotated[
         Optional[int],
         typer.Option(
-            min=1, help="Items opened together. [default: by the source's size]", show_default=False
+            min=1,
+            help="Items opened together. [default: by the source's size]",
+            show_default=False,
+            rich_help_panel=_TUNING,
         ),
     ] = None,
     debug: Annotated[bool, typer.Option(help="Show traces and the engine's own log.")] = False,
@@ -317,8 +351,8 @@ def _progress() -> Iterator[run.Listener]:
     with Progress(
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:,.0f} items/s"),
-        TextColumn("[bold]{task.fields[candidates]:,} candidates"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("[bold]{task.fields[candidates]}"),
         TextColumn("{task.fields[failures]:,} failed"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}"),
@@ -329,8 +363,8 @@ def _progress() -> Iterator[run.Listener]:
         def show(progress: run.Progress) -> None:
             nonlocal task
             fields: dict[str, Any] = {
-                "rate": progress.rows_per_second,
-                "candidates": progress.tally.candidate,
+                "rate": _rate(progress),
+                "candidates": counted(progress.tally.candidate, "candidate"),
                 "failures": progress.tally.failed_total,
                 "left": _time_left(progress),
             }
@@ -353,13 +387,22 @@ def _plain_lines() -> run.Listener:
             return
         last, shown = now, done
         err.print(
-            f"{done:,} of {progress.rows:,} items, "
-            f"{progress.rows_per_second:,.0f} items/s, {progress.tally.candidate:,} candidates, "
+            f"{done:,} of {counted(progress.rows, 'item')}, {_rate(progress)}, "
+            f"{counted(progress.tally.candidate, 'candidate')}, "
             f"{progress.tally.failed_total:,} failed, {_time_left(progress)}",
             soft_wrap=True,
         )
 
     return show
+
+
+def _rate(progress: run.Progress) -> str:
+    """What is done a second; where items hold parts, how many there were as well."""
+    inner = progress.tally.inner
+    if not inner:
+        return f"{progress.counted_per_second:,.0f} items/s"
+    inside = counted(inner, "part")
+    return f"{inside} inside, {progress.counted_per_second:,.0f} items and parts/s"
 
 
 def _time_left(progress: run.Progress) -> str:

@@ -19,9 +19,9 @@ from pipeline.cli.common import (
     OrderFile,
     VerdictsFile,
     check_address,
-    counted,
     out,
 )
+from pipeline.text import counted
 
 app = typer.Typer(help="Verdicts: fetch them for the report desk, and show them.", **GROUP)
 

@@ -131,6 +131,9 @@ class Match(_Section):
         default="", description="Inside a container: the numbers of the entries that lead there."
     )
     shown: str = Field(default="", description="When an animation or video shows it.")
+    share_percent: int = Field(
+        default=0, description="Of a listed video: how much of it was found; 0 for other methods."
+    )
 
 
 class Awareness(_Section):

@@ -118,6 +118,7 @@ def draft(verdict: Verdict, order: Order, identity: Identity | None) -> annex3.R
                 view=payload.view,
                 inside=inner_place(payload.inner_path),
                 shown=spans_shown(payload.spans, payload.spans_total),
+                share_percent=payload.share_percent,
             ),
         ),
         verification=annex3.Verification(
@@ -228,17 +229,23 @@ def _sections(report: annex3.Report) -> list[dict[str, Any]]:
 
 def _rows(path: str, section: BaseModel) -> list[tuple[str, str, str]]:
     rows = []
-    for field in type(section).model_fields:
+    for field, info in type(section).model_fields.items():
         value = getattr(section, field)
         if isinstance(value, BaseModel):
             rows += _rows(f"{path}.{field}", value)
-        else:
+        elif value or info.is_required() or info.json_schema_extra:
             rows.append((_label(field), f"{path}.{field}", _shown(value)))
+        # else: it does not apply, as the time in a video does not to a picture
     return rows
 
 
 def _label(field: str) -> str:
-    words = field.replace("_bits", " (bits)").replace("ip_", "IP_").replace("_", " ")
+    words = (
+        field.replace("_bits", " (bits)")
+        .replace("_percent", " (%)")
+        .replace("ip_", "IP_")
+        .replace("_", " ")
+    )
     return words[0].upper() + words[1:]
 
 

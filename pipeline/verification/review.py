@@ -42,14 +42,17 @@ class Reviewer:
         self._service = ReviewServiceStub(self._channel)
 
     def list(
-        self, state: review_service_pb2.CandidateState.ValueType
+        self, state: review_service_pb2.CandidateState.ValueType, after: int = 0
     ) -> Iterator[review_service_pb2.ReviewItem]:
         """Every candidate of a state (UNSPECIFIED: all), in order of arrival.
+
+        Args:
+            state: of the candidates.
+            after: the sequence of the last one that is known already.
 
         Raises:
             VerificationUnreachable, VerificationRefused: the service did not answer, or said no.
         """
-        after = 0
         while True:
             request = review_service_pb2.ListCandidatesRequest(
                 after_sequence=after, page_size=_PAGE, state=state

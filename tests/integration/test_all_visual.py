@@ -104,6 +104,35 @@ def test_a_picture_is_found_in_a_film_a_gif_and_an_archive_in_an_archive(
     assert (tally["rows"], tally["inner"], tally["candidate"], tally["clear"]) == (3, 3, 3, 3)
 
 
+def test_a_run_says_how_its_sets_match_and_counts_what_is_inside(listed, verification, tmp_path):
+    """A video set is told in videos, with its least share; an archive's parts count in the rate."""
+    rng = np.random.default_rng(3)
+    rows = {
+        "indicator_id": ["one.mp4"] * 5 + ["two.mp4"] * 6,
+        "value": [rng.bytes(32) for _ in range(11)],
+    }
+    films = pa.table(rows, schema=schema("vpdq"))
+    listed.add_set("films", "known", films, algorithm="vpdq", min_share_percent=85)
+    source = tmp_path / "uploads"
+    source.mkdir()
+    (source / "two.zip").write_bytes(demo._zip({"a.txt": b"Buy bread.", "b.txt": b"And milk."}))
+    order = worlds.make_order(indicator_sets=["films"], media=["image", "video"], kinds=["known"])
+    config = listed.config(verification, "films", order=order)
+    seen: list[tuple[int, float, float]] = []
+    report = listed.scan(
+        source, config, tmp_path / "run",
+        listener=lambda p: seen.append((p.tally.inner, p.rows_per_second, p.counted_per_second)),
+    )  # fmt: skip
+    (told,) = report["indicator_sets"]
+    assert (told["profile"], told["min_share_percent"]) == ("plain", 85)
+    assert (told["indicators"], told["videos"]) == (11, 2)
+    assert (report["tally"]["rows"], report["tally"]["inner"]) == (1, 2)
+    assert sum(done for _, done, _ in report["finished"]) == 3
+    inner, items, all_of_it = seen[-1]
+    assert inner == 2
+    assert all_of_it > items > 0
+
+
 def test_mirrored_bordered_and_cropped_copies_are_found_by_a_view_that_is_named(
     listed, verification, tmp_path
 ):

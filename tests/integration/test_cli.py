@@ -476,8 +476,8 @@ def test_what_the_values_of_a_list_are_is_never_guessed(sluis, deployed):
         assert "--algorithm" in refused.err
         assert not Path("sets/x").exists()
     asked = sluis("indicators", "build", "list.txt", "sets/1", *build, "--algorithm", "sha256")
-    assert "1 sha256 indicators" in asked.out
-    assert "1 sha256 indicators" in sluis("indicators", "build", "list.csv", "sets/2", *build).out
+    assert "1 sha256 indicator," in asked.out
+    assert "1 sha256 indicator," in sluis("indicators", "build", "list.csv", "sets/2", *build).out
     refused = sluis("indicators", "build", "list.csv", "sets/3", *build, "--algorithm", "pdq")
     assert (refused.status, "values are sha256, not pdq" in refused.err) == (1, True)
 
@@ -486,18 +486,22 @@ def test_a_set_of_videos_is_built_from_a_folder(sluis, deployed):
     """A file is an indicator, whether a video or a published list; what is left out is named."""
     folder = Path("clips")
     folder.mkdir()
-    scenes = [smooth(96, 128, seed) for seed in range(3)]
+    scenes = [smooth(96, 128, seed) for seed in range(5)]
     (folder / "clip.mp4").write_bytes(encode(clip(*((scene, 4) for scene in scenes))))
-    (folder / "listed.txt").write_text(f"0,100,{'0f' * 32},0.000\n1,20,{'f0' * 32},0.033\n")
+    codes = "".join(f"{n},100,{f'{n}f' * 32},0.000\n" for n in range(5))
+    (folder / "listed.txt").write_text(f"{codes}5,20,{'f0' * 32},0.033\n")
     (folder / "broken.mp4").write_bytes(b"nothing")
     done = sluis("indicators", "build", "clips", "sets/clips", "--algorithm", "vpdq", "--set-id",
                  "clips", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
                  "--provenance", "x", "--min-share-percent", "70")  # fmt: skip
     assert (done.status, "left out: broken.mp4: corrupt" in done.err) == (0, True)
-    assert "4 vpdq frames" in done.out
+    assert "2 videos of 10 vpdq frames" in done.out
     shown = sluis("indicators", "verify", "sets/clips")
     assert shown.status == 0
     assert "70 % of an indicator's frames" in shown.out
+    unsaid = sluis("indicators", "build", "clips", "sets/no", "--set-id", "no", "--kind", "known",
+                   "--order", "X", "--not-after", "2099-01-01", "--provenance", "x")  # fmt: skip
+    assert (unsaid.status, "--algorithm vpdq" in unsaid.err) == (1, True)
     refused = sluis("indicators", "build", "clips", "sets/no", "--algorithm", "md5", "--set-id",
                     "no", "--kind", "known", "--order", "X", "--not-after", "2099-01-01",
                     "--provenance", "x")  # fmt: skip

@@ -17,11 +17,11 @@ from support.sets import CENTRE, TODAY, manifest, signed_set
 from support.settings import SEEDED
 from support.videos import clip, encode
 
-from matchers import pdq
+from matchers import limits, pdq
 from matchers.errors import IndicatorSetError
 from matchers.hamming import HammingIndex
 from matchers.indicators import IndicatorSet, load
-from matchers.indicators.build import Left, Previous, as_version, table
+from matchers.indicators.build import Left, Previous, as_version, from_images, table
 from matchers.indicators.clusters import joined
 from matchers.indicators.manifest import read, read_data, write
 from matchers.indicators.videos import from_videos
@@ -117,11 +117,11 @@ def test_rows_of_a_video_need_not_lie_together():
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory) -> IndicatorSet:
-    """A set with one video of six scenes, and one of two."""
+    """A set with one video of six scenes, and one of five."""
     folder = tmp_path_factory.mktemp("videos")
     (folder / "deep").mkdir()
     (folder / "deep" / "six.mp4").write_bytes(film(SCENES[:6]))
-    (folder / "two.mkv").write_bytes(film(SCENES[8:10], container="matroska"))
+    (folder / "five.mkv").write_bytes(film(SCENES[6:11], container="matroska"))
     data, left = from_videos(folder, 50)
     assert left == []
     return video_set(tmp_path_factory.mktemp("sets") / "set", data)
@@ -193,14 +193,37 @@ def test_frames_are_matched_against_picture_sets_too(tmp_path):
 
 def test_a_published_list_is_one_indicator(tmp_path):
     """`frame,quality,hash[,second]`: frames below the least quality and repeated codes are left out."""
-    one, two = "0f" * 32, "f0" * 32
+    codes = [f"{number}f" * 32 for number in range(limits.MIN_VPDQ_FRAMES)]
+    lines = [f"{number},50,{code.upper()},0.1\n" for number, code in enumerate(codes)]
     (tmp_path / "clip.txt").write_text(
-        f"0,100,{one},0.000\n1,49,{'aa' * 32},0.033\n2,50,{two.upper()},0.067\n3,100,{one},0.1\n"
+        f"0,100,{codes[0]},0.000\n1,49,{'aa' * 32},0.033\n" + "".join(lines)
     )
     data, left = from_videos(tmp_path / "clip.txt", 50)
     assert left == []
-    assert data["indicator_id"].to_pylist() == ["clip.txt"] * 2
-    assert [value.hex() for value in data["value"].to_pylist()] == [one, two]
+    assert data["indicator_id"].to_pylist() == ["clip.txt"] * len(codes)
+    assert [value.hex() for value in data["value"].to_pylist()] == codes
+
+
+def test_a_video_of_too_few_frames_is_left_out_by_name(tmp_path):
+    """Whoever showed its one picture would have shown the video."""
+    enough = [f"{number},100,{number}f{'00' * 31}\n" for number in range(limits.MIN_VPDQ_FRAMES)]
+    (tmp_path / "enough.txt").write_text("".join(enough))
+    (tmp_path / "short.txt").write_text("".join(enough[1:] + enough[1:]))
+    data, left = from_videos(tmp_path, 50)
+    assert set(data["indicator_id"].to_pylist()) == {"enough.txt"}
+    (one,) = left
+    assert one.name == "short.txt"
+    assert one.reason.startswith("too few frames: 4 that differ, of at least 5")
+
+
+def test_pictures_and_videos_in_each_others_folder_are_called_what_they_are(tmp_path):
+    """Neither is corrupt; a folder that has only videos says how it is built."""
+    (tmp_path / "clip.mp4").write_bytes(film(SCENES[:6]))
+    with pytest.raises(IndicatorSetError, match=r"these are videos, .* --algorithm vpdq"):
+        from_images(tmp_path, 50)
+    (tmp_path / "still.png").write_bytes(store(SCENES[0], "PNG"))
+    assert from_images(tmp_path, 0)[1] == [Left("clip.mp4", "a video, not a picture")]
+    assert from_videos(tmp_path, 0)[1] == [Left("still.png", "a picture, not a video")]
 
 
 @pytest.mark.parametrize("line", ["0,100", "0,101," + "00" * 32, "0,x," + "00" * 32, "0,9,00"])
@@ -213,7 +236,7 @@ def test_a_line_of_another_form_is_refused_by_number(tmp_path, line):
 
 def test_what_gives_no_indicator_is_named_with_its_reason(tmp_path):
     """Damaged, empty and flat files are left out; the rest is built."""
-    whole = film(SCENES[:4], container_options={"movflags": "empty_moov+frag_keyframe"})
+    whole = film(SCENES[:6], container_options={"movflags": "empty_moov+frag_keyframe"})
     (tmp_path / "good.mp4").write_bytes(whole)
     (tmp_path / "cut.mp4").write_bytes(whole[:-500])
     (tmp_path / "empty.mp4").touch()

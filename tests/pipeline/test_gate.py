@@ -196,7 +196,9 @@ def test_a_row_with_every_answer_is_opened(kind):
 )
 def test_a_missing_or_unknown_answer_keeps_a_row_shut(column, value, expected):
     """Any one column without the answer that lets the row pass is enough not to open it."""
-    order = make_order(accounts=["account-1"], uploaded_from=dt.date(2026, 1, 1))
+    order = make_order(
+        accounts=["account-1"], uploaded_from=dt.date(2026, 1, 1), media=["image", "url"]
+    )
     assert reason(order) is None
     assert reason(order, **{column: value}) == expected
 

@@ -31,7 +31,10 @@ def indicator_set(number: int = 0, **changes: object) -> dict[str, Any]:
         "version": 3,
         "algorithm": "pdq",
         "radius_bits": 31,
+        "profile": "standard",
+        "min_share_percent": 0,
         "indicators": 12_345 + number,
+        "videos": None,
         "data_sha256": "ab" * 32,
     }
     return values | changes
@@ -179,7 +182,7 @@ def test_the_page_shows_the_runs_figures(tmp_path):
         "10,000 in = 7,654 clear + 321 candidate + 1,934 skipped + 91 failed",
         "45 of the candidates were already known there",
         "10.0 seconds at work",
-        "set-0 known 3 pdq 31 bits 12,345",
+        "set-0 known 3 pdq standard 31 bits 12,345",
         "listed url 3 url exact 12,346",
         "skipped: e2ee",
         "skipped: state_account",
@@ -250,7 +253,8 @@ def test_a_run_of_one_batch_has_a_page(tmp_path):
         seconds={"match": 0.25},
     )
     text = page(tmp_path, values)
-    assert "1 items in" in words(text)
+    assert "1 item in" in words(text)
+    assert "1 candidate " in words(text)
     assert "4 items / s" in words(text)
     assert "Throughput over time" not in words(text)
     assert no_strange_numbers(text)
@@ -267,6 +271,35 @@ def test_a_run_without_measured_time_has_a_page(tmp_path):
     assert no_strange_numbers(text)
 
 
+def test_a_set_of_videos_says_how_it_matches(tmp_path):
+    """Its radius and least share decide, and it is counted in videos: frames alone say little."""
+    videos = indicator_set(algorithm="vpdq", min_share_percent=85, videos=1, profile="thorough")
+    text = words(page(tmp_path, figures(indicator_sets=[videos])))
+    assert "set-0 known 3 vpdq thorough 31 bits 85 % 1 video (12,345 frames)" in text
+
+
+def test_a_report_from_before_views_and_videos_were_told_still_has_a_page(tmp_path):
+    """`sluis report` shows old runs too."""
+    old = indicator_set(algorithm="vpdq")
+    for name in ("profile", "min_share_percent", "videos"):
+        del old[name]
+    assert "vpdq 31 bits 12,345 frames" in words(page(tmp_path, figures(indicator_sets=[old])))
+
+
+def test_what_was_inside_items_is_counted_and_rated(tmp_path):
+    """One archive of 5,000 parts is not one item's work; outcomes, rate and totals say the same."""
+    tally = small(clear=5_001) | {"rows": 1, "inner": 5_000}
+    values = figures(tally=tally, seconds={"match": 10.0}, decoders_confined_by="system calls")
+    text, shown = words(page(tmp_path, values)), table(values)
+    assert "1 item in 5,000 parts inside" in text
+    assert "5,001 in (1 item and 5,000 parts inside) = 5,001 clear" in text
+    assert "500 items and parts / s" in text
+    assert row(shown, "in").startswith("in 5,001 1 item and 5,000 parts inside = clear")
+    assert "500 items and parts/s" in shown
+    for one in (text, shown):
+        assert "ecoders confined by: system calls" in one
+
+
 @pytest.mark.parametrize("number", [1, 6, 40])
 def test_a_run_with_many_sets_has_a_page(tmp_path, number):
     """Every set is listed and drawn, however many there are."""
@@ -278,7 +311,7 @@ def test_a_run_with_many_sets_has_a_page(tmp_path, number):
     )
     text = page(tmp_path, values)
     for n in range(number):
-        assert f"set-{n} known 3 pdq 31 bits {12_345 + n:,}" in words(text)
+        assert f"set-{n} known 3 pdq standard 31 bits {12_345 + n:,}" in words(text)
     assert parsed(text).unbalanced == []
     assert no_strange_numbers(text)
 

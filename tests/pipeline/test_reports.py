@@ -77,7 +77,8 @@ def test_a_draft_holds_what_is_known_and_leaves_the_rest_to_a_person():
     assert report.awareness.through == "detection order"
     assert report.awareness.match.model_dump() == {
         "set_id": "demo", "set_version": 3, "indicator_id": "cat", "method": "pdq",
-        "distance_bits": 12, "radius_bits": 31,
+        "distance_bits": 12, "radius_bits": 31, "view": "", "inside": "", "shown": "",
+        "share_percent": 0,
     }  # fmt: skip
     assert report.verification.reviewers == tuple(d.reviewer_id for d in VERDICT.decisions)
     assert report.other_data.earliest_day == dt.date(2024, 10, 4)
@@ -239,6 +240,34 @@ def test_a_verdict_fetched_after_retention_is_refused():
     """What the reviewers opened is erased then; nothing is made up in its place."""
     with pytest.raises(reports.ReportRefused, match="retention"):
         reports.draft(replace(VERDICT, payload=b""), ORDER, None)
+
+
+def test_the_page_names_what_a_match_has_and_nothing_else(tmp_path):
+    """A picture has no showings and no share; only urgency is a matter of urgency."""
+    page = reports.write(reports.draft(VERDICT, ORDER, identity()), tmp_path / "picture")
+    text = page.with_suffix(".html").read_text()
+    for label in ("Inside", "Shown", "Share (%)"):
+        assert f"<dt>{label}</dt>" not in text
+    assert text.count("only where action is urgent") == 1
+
+    payload = candidate_pb2.CandidatePayload.FromString(VERDICT.payload)
+    payload.method, payload.share_percent, payload.view = "vpdq", 85, "full, rotated 90"
+    payload.inner_path.extend([3, 1])
+    payload.spans.add(start_milliseconds=3_000, end_milliseconds=5_500)
+    payload.spans_total = 1
+    video = replace(VERDICT, payload=payload.SerializeToString())
+    match = reports.draft(video, ORDER, None).awareness.match
+    assert match.share_percent == 85
+    text = reports.write(reports.draft(video, ORDER, None), tmp_path / "video")
+    text = text.with_suffix(".html").read_text()
+    for label, value in (
+        ("View", "full, rotated 90"),
+        ("Inside", "entry 3, in it entry 1"),
+        ("Shown", "0:03.0 to 0:05.5"),
+        ("Share (%)", "85"),
+    ):
+        assert f"<dt>{label}</dt>" in text
+        assert f"<dd>{value}</dd>" in text
 
 
 # --- the schema -------------------------------------------------------------------------------

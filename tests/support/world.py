@@ -40,6 +40,7 @@ def order_values(**changes: Any) -> dict[str, Any]:
     values |= {
         "reference": REFERENCE,
         "legal_profile": "com2022",
+        "media": ["image", "url"],
         "indicator_sets": ["known", "exact", "urls", "new"],
         "valid_from": dt.date(2026, 1, 1),
         "valid_until": dt.date(2027, 6, 30),
