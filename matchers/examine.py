@@ -21,7 +21,12 @@ from matchers.views import Profile
 
 _NO_DIGESTS: Final[Mapping[str, bytes]] = MappingProxyType({})
 
-SKIP_REASONS: Final = frozenset({"encrypted", "not_visual", "media_out_of_scope", "no_video_track"})
+NEEDS_DECODING: Final = "needs_decoding"
+"""Reason of a part that was examined before (`matchers.recall`), and not for all that is wanted."""
+
+SKIP_REASONS: Final = frozenset(
+    {"encrypted", "not_visual", "media_out_of_scope", "no_video_track", NEEDS_DECODING}
+)
 """Reasons for which something is left shut (a sound recording has no video track); every other
 reason is a failure."""
 

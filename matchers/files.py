@@ -15,6 +15,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON file; None if it is not there or torn."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Replace a JSON file durably: after a crash it holds the old value or the new one."""
     write_text(path, json.dumps(value, indent=2))

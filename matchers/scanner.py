@@ -16,12 +16,13 @@ from typing import Final, Literal
 from matchers import digests, media, pdq, urls, views
 from matchers import examine as examining
 from matchers.errors import DecodeError
-from matchers.examine import Part, Wanted
+from matchers.examine import NEEDS_DECODING, Part, Wanted
 from matchers.fingerprints import Fingerprints
 from matchers.indicators import IndicatorSet
 from matchers.indicators.manifest import Kind
 from matchers.lookup import Found, look_up
 from matchers.media import Medium
+from matchers.recall import recalled
 from matchers.threads import each
 
 Examiner = Callable[[bytes | memoryview, Wanted], tuple[Part, ...]]
@@ -138,9 +139,9 @@ class Scanner:
         else:
             unit, exact = examining.digests_of(content, self.wanted.digests)
             item = Part((), medium, unit, exact)
-            hit = self._exact(item)
-            if hit is not None and self._kind(hit) != "new":
-                return (Examined(item, hit),)
+            named = Examined(item, self._exact(item))
+            if self._is_enough(named):
+                return (named,)
             try:
                 parts = self._examiner(content, self.wanted)
             except DecodeError as error:
@@ -150,6 +151,29 @@ class Scanner:
             inside = parts[1:] if medium == "container" else _clip(parts[1:], medium)
             parts = (replace(parts[0], medium=medium, content=unit, digests=exact), *inside)
         return tuple(Examined(part, self._exact(part)) for part in parts)
+
+    def recall(self, parts: tuple[Part, ...], held: Wanted) -> tuple[Examined, ...]:
+        """What `examine` would give now for an item that was examined before; see `recalled`.
+
+        Args:
+            parts: what examining gave then, the item first.
+            held: what was wanted then.
+        """
+        found = tuple(Examined(one, self._exact(one)) for one in recalled(parts, held, self.wanted))
+        item = found[0]
+        if self._is_enough(item):
+            return (Examined(replace(item.part, fingerprints=None, reason=None), item.exact),)
+        return found
+
+    def recallable(self, examined: tuple[Examined, ...]) -> tuple[Part, ...]:
+        """What `recall` takes: it says of an item that was not opened that it was not."""
+        if self._is_enough(examined[0]):
+            return (replace(examined[0].part, reason=NEEDS_DECODING),)
+        return tuple(one.part for one in examined)
+
+    def _is_enough(self, item: Examined) -> bool:
+        """Whether an exact list of known material names it: then it is not opened."""
+        return item.exact is not None and self._kind(item.exact) != "new"
 
     def match(self, batch: Sequence[Examined]) -> list[Result]:
         """Look up a batch, part by part the best hit.

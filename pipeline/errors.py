@@ -63,6 +63,16 @@ class RunRefused(SluisError):  # noqa: N818
     exit_status = 2
 
 
+class LedgerRefused(SluisError):  # noqa: N818
+    """The hash ledger cannot be used as it is."""
+
+    exit_status = 2
+
+
+class LedgerDamaged(LedgerRefused):
+    """Something in a hash ledger is not as it was written."""
+
+
 class SandboxRefused(SluisError):  # noqa: N818
     """Decoders cannot be kept apart as they must be; nothing is decoded."""
 

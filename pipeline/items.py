@@ -82,6 +82,7 @@ class Tally:
         failed: items that could not be examined, by "stage: reason".
         distances: candidates by "set_id: distance in bits".
         duplicates: candidates that verification already had.
+        reused: items that were not decoded, as the ledger knew their content.
     """
 
     rows: int = 0
@@ -92,6 +93,7 @@ class Tally:
     failed: Counter[str] = field(default_factory=Counter)
     distances: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
+    reused: int = 0
 
     @property
     def skipped_total(self) -> int:
@@ -115,6 +117,7 @@ class Tally:
         self.clear += other.clear
         self.candidate += other.candidate
         self.duplicates += other.duplicates
+        self.reused += other.reused
         self.skipped += other.skipped
         self.failed += other.failed
         self.distances += other.distances
@@ -145,6 +148,7 @@ class Tally:
             "failed": dict(self.failed),
             "distances": dict(self.distances),
             "duplicates": self.duplicates,
+            "reused": self.reused,
         }
 
     @classmethod
@@ -159,4 +163,5 @@ class Tally:
             failed=Counter(values["failed"]),
             distances=Counter(values["distances"]),
             duplicates=values["duplicates"],
+            reused=values.get("reused", 0),  # nor of reuse
         )

@@ -42,7 +42,8 @@ def terminal(report: dict[str, Any], run_folder: Path) -> Group:
     table.add_column("outcome")
     table.add_column("items", justify="right")
     table.add_column("of which")
-    table.add_row("clear", f"{tally.clear:,}", "resemble nothing in the sets; nothing is kept")
+    kept = "their hashes stay in the ledger" if report.get("ledger") else "nothing is kept"
+    table.add_row("clear", f"{tally.clear:,}", f"resemble nothing in the sets; {kept}")
     again = f"{tally.duplicates:,} already known there" if tally.duplicates else ""
     table.add_row("candidate", f"{tally.candidate:,}", again, style="bold")
     table.add_row("skipped", f"{tally.skipped_total:,}", _parts(tally.skipped))
@@ -56,6 +57,8 @@ def terminal(report: dict[str, Any], run_folder: Path) -> Group:
         lines.append(Text(f"{rate:,.0f} {_unit(tally)}/s"))
     if "decoders_confined_by" in report:
         lines.append(Text(f"Decoders confined by: {report['decoders_confined_by']}"))
+    if tally.reused:
+        lines.append(Text(f"{tally.reused:,} items not decoded: the ledger knew their content"))
     if tally.failed_total:
         lines.append(Text(f"Items that could not be examined: {run_folder / 'failed.parquet'}"))
     lines.append(Text(f"Figures and plots: {run_folder / 'report.html'}"))

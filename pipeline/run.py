@@ -16,14 +16,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
-import json
 import os
 import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -35,10 +35,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from matchers import indicators
-from matchers.files import write_json
+from matchers.files import read_json, sha256_file, write_json
 from pipeline import order, scan, sources
 from pipeline.errors import (
     AccountingError,
+    LedgerDamaged,
     RunInterrupted,
     RunRefused,
     SandboxLost,
@@ -47,6 +48,9 @@ from pipeline.errors import (
     VerificationUnreachable,
 )
 from pipeline.items import FAILED, Tally
+from pipeline.ledger.again import take as take_ledger
+from pipeline.ledger.folder import LedgerFolder
+from pipeline.ledger.key import read_key
 from pipeline.scan import ScanConfig
 from pipeline.sources import Declared, Snapshot
 
@@ -92,6 +96,25 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """Where a run's rows come from.
+
+    Attributes:
+        folder: what nothing of ours may lie in; None where it is a file.
+        about: what it is, for run.json: a resumed run must agree with it.
+        take: writes its snapshot, in chunks of so many rows.
+        load: reads the rows of a slice of it.
+        decodes: whether anything is decoded.
+    """
+
+    folder: Path | None
+    about: dict[str, Any]
+    take: Callable[[Path, int], Snapshot]
+    load: Callable[[scan.Slice], scan.Batch]
+    decodes: bool = True
+
+
 def scan_source(
     source: Path,
     config: ScanConfig,
@@ -121,22 +144,97 @@ def scan_source(
     Raises:
         SluisError: one of its kinds, saying what to do. An unfinished run can be started again.
     """
+    origin = _Origin(
+        folder=source if source.is_dir() else None,
+        about={
+            "source": str(source.resolve()),
+            "source_sha256": sources.fingerprint(source),
+            "declared": dataclasses.asdict(declared) if declared and source.is_dir() else None,
+            "ledger": str(config.ledger.resolve()) if config.ledger else None,
+        },
+        take=functools.partial(_take_source, source, declared),
+        load=scan.load,
+    )
+    return _run(origin, config, run_folder, version_ledger, listener, chunk_rows, batch_rows)
+
+
+def match_again(
+    config: ScanConfig,
+    run_folder: Path,
+    *,
+    version_ledger: indicators.VersionLedger,
+    listener: Listener,
+    chunk_rows: int = DEFAULT_CHUNK_ROWS,
+    batch_rows: int | None = None,
+) -> dict[str, Any]:
+    """Match what a hash ledger holds, or finish doing so; every item once, as examined last.
+
+    Args:
+        config: what to match with; its ledger is the one.
+        run_folder: a new folder, or one of an unfinished run of the same ledger.
+        version_ledger: refuses rollbacks of indicator sets.
+        listener: told of progress a few times a second, from this thread.
+        chunk_rows: items in one run of the engine.
+        batch_rows: items that are matched together; None: by how many there are.
+
+    Returns:
+        The contents of report.json.
+
+    Raises:
+        SluisError: one of its kinds, saying what to do. An unfinished run can be started again.
+    """
+    if config.ledger is None:
+        raise ValueError("there is no ledger to match")
+    folder, key = LedgerFolder.found(config.ledger), read_key(config.key_folder)
+    origin = _Origin(
+        folder=config.ledger,
+        about={
+            "source": None,
+            "ledger": str(config.ledger.resolve()),
+            "matched_again": True,
+            "without_sha256": sha256_file(config.without) if config.without else None,
+        },
+        take=functools.partial(take_ledger, folder, key),
+        load=functools.partial(scan.load_again, config=config),
+        decodes=False,
+    )
+    return _run(origin, config, run_folder, version_ledger, listener, chunk_rows, batch_rows)
+
+
+def _take_source(source: Path, declared: Declared | None, path: Path, chunk_rows: int) -> Snapshot:
+    return sources.take(source, path, chunk_rows=chunk_rows, declared=declared)
+
+
+def _run(
+    origin: _Origin,
+    config: ScanConfig,
+    run_folder: Path,
+    version_ledger: indicators.VersionLedger,
+    listener: Listener,
+    chunk_rows: int,
+    batch_rows: int | None,
+) -> dict[str, Any]:
     with _locked(run_folder):
-        _check_folder(source, run_folder, config)
+        _check_folder(origin, run_folder, config)
         order.check_in_force(config.order, config.clock().date())
         try:
             resources = scan.resources_for(config)  # verifies the sets, reads the keys
             version_ledger.accept([s.manifest for s in resources.sets])
-            about = _about(source, config, declared, resources)
+            about = _about(origin, config, resources)
             finished = read_json(run_folder / "report.json")
             if finished is not None:
                 _check_same(run_folder, finished, about)
                 _tidy(run_folder)
                 return finished
-            snapshot = _snapshot(source, run_folder, about, declared, chunk_rows, batch_rows)
+            snapshot = _snapshot(origin, run_folder, about, chunk_rows, batch_rows)
             resources.emitter.check()
-            confined = str(resources.sandbox.confinement)  # refuses before anything is opened
-            return _finish(run_folder, snapshot, config, listener, about, confined)
+            confined = "nothing is decoded"
+            if origin.decodes:
+                confined = str(resources.sandbox.confinement)  # refuses before anything is opened
+                if resources.ledger is not None:
+                    resources.ledger.prepare()
+            about_decoders = {"decoders_confined_by": confined}
+            return _finish(run_folder, snapshot, config, listener, origin, about | about_decoders)
         finally:
             scan.release_resources(config)
 
@@ -146,8 +244,8 @@ def _finish(
     snapshot: Snapshot,
     config: ScanConfig,
     listener: Listener,
+    origin: _Origin,
     about: dict[str, Any],
-    confined: str,
 ) -> dict[str, Any]:
     for name in ("outcomes", "chunks"):
         (run_folder / name).mkdir(exist_ok=True)
@@ -164,29 +262,29 @@ def _finish(
         if chunk in done_chunks:
             continue
         rows = min(snapshot.chunk_rows, snapshot.rows - chunk * snapshot.chunk_rows)
-        _run_chunk(run_folder, snapshot, chunk, rows, batch_rows, config, progress, listener)
+        wanted = scan.slices(snapshot.path, chunk, rows, batch_rows)
+        _run_chunk(run_folder, chunk, wanted, config, origin, progress, listener)
     progress.tally.check("run")
     if progress.tally.rows != snapshot.rows:
         raise SluisError(
             f"{run_folder}: {snapshot.rows} items in the source, {progress.tally.rows} "
             "accounted for. This is a defect of Sluis: keep the run folder and report it"
         )
-    return _close(run_folder, progress.tally, about | {"decoders_confined_by": confined})
+    return _close(run_folder, progress.tally, about)
 
 
 def _run_chunk(
     run_folder: Path,
-    snapshot: Snapshot,
     chunk: int,
-    rows: int,
-    batch_rows: int,
+    slices: Sequence[scan.Slice],
     config: ScanConfig,
+    origin: _Origin,
     progress: Progress,
     listener: Listener,
 ) -> None:
     """Run the engine over what is left of a chunk, watching its outcomes, then close the chunk."""
     outcomes = run_folder / "outcomes"
-    wanted = {one.name: one for one in scan.slices(snapshot.path, chunk, rows, batch_rows)}
+    wanted = {one.name: one for one in slices}
     counted = _Counted(outcomes, wanted, progress)
     rows_seen, inner_seen = progress.tally.rows, progress.tally.inner
     counted.look()  # what an earlier session has finished
@@ -199,8 +297,8 @@ def _run_chunk(
         def engine() -> None:
             try:
                 with beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([])) as pipeline:
-                    slices = pipeline | beam.Create(left)
-                    _ = slices | "Load" >> beam.Map(scan.load) | scan.Scan(config, outcomes)
+                    batches = pipeline | beam.Create(left) | "Load" >> beam.Map(origin.load)
+                    _ = batches | scan.Scan(config, outcomes)
             except BaseException as error:  # noqa: BLE001 - raised again below, in this thread
                 failure.append(error)
 
@@ -220,7 +318,7 @@ def _run_chunk(
         if failure:
             raise _cause(failure[0], run_folder) from failure[0]
     listener(progress)
-    _close_chunk(run_folder, chunk, rows, counted.batches)
+    _close_chunk(run_folder, chunk, sum(one.length for one in slices), counted.batches)
 
 
 class _Counted:
@@ -332,10 +430,9 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
 
 
 def _snapshot(
-    source: Path,
+    origin: _Origin,
     run_folder: Path,
     about: dict[str, Any],
-    declared: Declared | None,
     chunk_rows: int,
     batch_rows: int | None,
 ) -> Snapshot:
@@ -343,7 +440,7 @@ def _snapshot(
     path = run_folder / "items.parquet"
     started = read_json(run_folder / "run.json")
     if started is None:
-        snapshot = sources.take(source, path, chunk_rows=chunk_rows, declared=declared)
+        snapshot = origin.take(path, chunk_rows)
         about |= {
             "format": FORMAT,
             "run_id": uuid.uuid4().hex,
@@ -364,16 +461,20 @@ def _snapshot(
     return Snapshot(path, started["rows"], started["chunk_rows"])
 
 
-def _check_folder(source: Path, run_folder: Path, config: ScanConfig) -> None:
-    """A run folder is new, empty or a run's; and neither it nor a key is what is to be scanned."""
+def _check_folder(origin: _Origin, run_folder: Path, config: ScanConfig) -> None:
+    """A run folder is new, empty or a run's; and nothing of ours is what is to be scanned."""
     others = {entry.name for entry in run_folder.iterdir()} - _FIRST_FILES
     if others and read_json(run_folder / "run.json") is None:
         raise RunRefused(f"{run_folder} holds other things than a run: name a new folder")
-    for inner in (run_folder, config.key_folder):
-        if source.is_dir() and inner.resolve().is_relative_to(source.resolve()):
+    ours = [run_folder, config.key_folder]
+    if config.ledger is not None and origin.decodes:
+        ours.append(config.ledger)
+    source = origin.folder
+    for inner in ours:
+        if source is not None and inner.resolve().is_relative_to(source.resolve()):
             raise RunRefused(
-                f"{inner} lies inside {source} and would be scanned as hosted content: keep run "
-                "and key folders elsewhere"
+                f"{inner} lies inside {source}: keep the folders of runs, keys and ledger "
+                "elsewhere, for what lies there is no hosted content"
             )
 
 
@@ -387,16 +488,12 @@ def _check_same(run_folder: Path, started: dict[str, Any], about: dict[str, Any]
             )
 
 
-def _about(
-    source: Path, config: ScanConfig, declared: Declared | None, resources: scan.Resources
-) -> dict[str, Any]:
+def _about(origin: _Origin, config: ScanConfig, resources: scan.Resources) -> dict[str, Any]:
     """What makes a run this run, and no other."""
     return {
         "order": config.order.reference,
         "order_sha256": hashlib.sha256(config.order.model_dump_json().encode()).hexdigest(),
-        "source": str(source.resolve()),
-        "source_sha256": sources.fingerprint(source),
-        "declared": dataclasses.asdict(declared) if declared and source.is_dir() else None,
+        **origin.about,
         "pdq_mode": config.pdq_mode,
         "indicator_sets": [
             {
@@ -425,27 +522,22 @@ def _cause(error: BaseException, run_folder: Path) -> SluisError:
     """Name again what a step raised: engines re-create it, or only hand its text on."""
     again = f"Start the same command again to go on from where it stopped ({run_folder})."
 
-    def is_a(kind: type[SluisError]) -> bool:
-        return isinstance(error, kind) or kind.__name__ in str(error)
-
-    if is_a(RunInterrupted):
-        return RunInterrupted(f"stopped on request. {again}")
-    if is_a(SandboxLost):
-        return SandboxLost(
-            "decoders' processes cannot be started any more: see that memory and the number of "
-            f"processes suffice (docs/sandbox.md); nothing is lost. {again}"
-        )
-    if is_a(VerificationUnreachable):
-        return VerificationUnreachable(
-            f"verification stopped answering, after bounded retries; nothing is lost. {again}"
-        )
-    if is_a(VerificationRefused):
-        return VerificationRefused(
-            "verification answered, and does not take this run's candidates: check that the "
-            f"provider's certificate and verifier.pub belong to this service. {again}"
-        )
-    if is_a(AccountingError):
-        return AccountingError(f"items in and outcomes do not add up in {run_folder}: report it")
+    said = str(error).partition(" [while running")[0]
+    known: dict[type[SluisError], str] = {
+        RunInterrupted: f"stopped on request. {again}",
+        SandboxLost: "decoders' processes cannot be started any more: see that memory and the "
+        f"number of processes suffice (docs/sandbox.md); nothing is lost. {again}",
+        VerificationUnreachable: "verification stopped answering, after bounded retries; nothing "
+        f"is lost. {again}",
+        VerificationRefused: "verification answered, and does not take this run's candidates: "
+        "check that the provider's certificate and verifier.pub belong to this service. "
+        f"{again}",
+        LedgerDamaged: f"{said}. {again}",
+        AccountingError: f"items in and outcomes do not add up in {run_folder}: report it",
+    }
+    for kind, message in known.items():
+        if isinstance(error, kind) or kind.__name__ in str(error):
+            return kind(message)
     # The text may quote an item, so only the kind goes into the message.
     return SluisError(
         f"the scan failed ({type(error).__name__}); --debug shows the trace. {again} If it fails "
@@ -458,15 +550,6 @@ def _closed_chunks(run_folder: Path) -> Iterator[dict[str, Any]]:
         closed = read_json(path)
         if closed is not None:
             yield closed
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file; None if it is not there or torn."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -33,7 +34,7 @@ import pyarrow.parquet as pq
 
 from matchers import indicators, limits, pdq
 from matchers.errors import DecodeError, UrlError
-from matchers.examine import SKIP_REASONS, Part
+from matchers.examine import NEEDS_DECODING, SKIP_REASONS, Part
 from matchers.files import sync_folder
 from matchers.hamming import BackendName
 from matchers.indicators import IndicatorSet
@@ -46,10 +47,13 @@ from pipeline.errors import (
     ItemError,
     OrderRefused,
     RunInterrupted,
+    SourceRefused,
     VerificationRefused,
 )
 from pipeline.gate import gate, media_covered
 from pipeline.items import CANDIDATE, CLEAR, FAILURE, GATED, OUTCOMES, SKIPPED, Tally
+from pipeline.ledger.again import NO_LONGER_KEPT, Again
+from pipeline.ledger.ledger import Keeping, Ledger
 from pipeline.rpc import candidates
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, candidate_service_pb2
 from pipeline.sandbox import Sandbox
@@ -116,6 +120,10 @@ class ScanConfig:
             (docs/sandbox.md).
         suppress: files of verdicts (`verdict_file`): pairs of indicator and content that people
             have rejected are not sent again.
+        ledger: folder of a hash ledger (docs/ledger.md); None, the default: nothing is kept of
+            what resembles nothing.
+        ledger_days: that it keeps an item; None: as it was made.
+        without: a file of ids, one a line, of items that are not matched again.
         clock: tells the time.
     """
 
@@ -129,6 +137,9 @@ class ScanConfig:
     index_backend: BackendName = "auto"
     require_filter: bool = False
     suppress: tuple[Path, ...] = ()
+    ledger: Path | None = None
+    ledger_days: int | None = None
+    without: Path | None = None
     clock: Callable[[], dt.datetime] = utc_now
 
 
@@ -178,11 +189,15 @@ class Batch:
         name: stable: the same rows have the same name when they are scanned again.
         rows: of the schema that the step before gives.
         arrival: what came with each row; None where all were hosted already.
+        again: where the ledger holds each row; None where they are to be read and decoded.
+        reused: items that were not decoded, as their content had been examined before.
     """
 
     name: str
     rows: pa.RecordBatch
     arrival: Arrival | None = None
+    again: Again | None = None
+    reused: int = 0
     distances: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -224,6 +239,21 @@ def load(part: Slice) -> Batch:
     return Batch(part.name, rows.to_batches()[0])
 
 
+def load_again(part: Slice, config: ScanConfig) -> Batch:
+    """Read what the gate asks of a slice's rows from the ledger.
+
+    Raises:
+        RunInterrupted: somebody asked to stop.
+        LedgerDamaged: the ledger was altered.
+    """
+    references = load(part).rows
+    resources = resources_for(config)
+    if resources.ledger is None:
+        raise ValueError("rows are matched again from a ledger")
+    rows, again = resources.ledger.rows(references, resources.withdrawn)
+    return Batch(part.name, rows, again=again)
+
+
 class _Gate(beam.DoFn):
     """ITEMS -> GATED."""
 
@@ -235,8 +265,10 @@ class _Gate(beam.DoFn):
         resources = resources_for(self._config)
         scannable = resources.scanner(now.date()).media
         rows = gate(batch.rows, resources.order, scannable, now)
-        if batch.arrival is not None:  # what was kept shut at the door has no bytes to open
-            reason = pc.coalesce(batch.arrival.skip_reason, rows["skip_reason"])
+        # What was kept shut at the door has no bytes to open, nor has what the ledger has let go.
+        shut = batch.arrival or batch.again
+        if shut is not None:
+            reason = pc.coalesce(shut.skip_reason, rows["skip_reason"])
             rows = rows.set_column(rows.num_columns - 1, GATED.field("skip_reason"), reason)
         yield replace(batch, rows=rows)
 
@@ -271,18 +303,32 @@ def open_match_seal(batch: Batch, resources: Resources, config: ScanConfig) -> B
     contents = itertools.repeat(None) if content is None else content
 
     matching = _Matching(scanner, resources, config.order)
-    opened = resources.pool.map(functools.partial(_examine, scanner), rows, contents)
+    keeping = None
+    opening = "read, decode, hash"
+    opened: Iterator[_Opened]
+    if batch.again is not None:
+        opening = "recall"
+        opened = _recalled(rows, batch.again, scanner, resources.ledger)
+    else:
+        if resources.ledger is not None:
+            asked = {found.manifest.set_id: found.manifest.version for found in scanner.sets}
+            keeping = resources.ledger.keeping(scanner.wanted, asked)
+        examine = functools.partial(_examine, scanner, keeping)
+        opened = resources.pool.map(examine, rows, contents)
     for row, parts in zip(rows, opened, strict=True):
         matching.add(row, parts)
     matching.finish()
+    if keeping is not None:
+        keeping.finish()
     spent = time.perf_counter() - started
     return replace(
         batch,
         rows=matching.outcomes,
         arrival=replace(arrival, content=None) if arrival else None,
+        reused=keeping.reused if keeping is not None else 0,
         distances=matching.distances,
         seconds={
-            "read, decode, hash": spent - matching.match_seconds - matching.seal_seconds,
+            opening: spent - matching.match_seconds - matching.seal_seconds,
             "match": matching.match_seconds,
             "seal": matching.seal_seconds,
         },
@@ -392,7 +438,10 @@ def _parts_of(opened: tuple[Examined, ...] | _Matched) -> Sequence[object]:
 
 
 def _examine(
-    scanner: Scanner, row: dict[str, Any], content: pa.LargeBinaryScalar | None = None
+    scanner: Scanner,
+    keeping: Keeping | None,
+    row: dict[str, Any],
+    content: pa.LargeBinaryScalar | None = None,
 ) -> _Opened:
     """One row's fingerprints, and those of what is inside it; none if the gate keeps it shut.
 
@@ -401,13 +450,23 @@ def _examine(
     if row["skip_reason"] is not None:
         return ()
     try:
-        parts = scanner.examine(row["url"] if row["kind"] == "url" else _bytes_of(row, content))
+        if row["kind"] == "url":
+            parts = scanner.examine(row["url"])
+        elif keeping is None:
+            parts = scanner.examine(_bytes_of(row, content))
+        else:
+            parts = _reused_or_examined(scanner, keeping, row, _bytes_of(row, content))
     except ItemError as error:
         return error
     except (DecodeError, UrlError) as error:
         return ItemError("decode", error.reason)
     except MemoryError:
         return ItemError("decode", "out_of_memory")
+    return _lightened(scanner, parts)
+
+
+def _lightened(scanner: Scanner, parts: tuple[Examined, ...]) -> tuple[Examined, ...] | _Matched:
+    """The same parts; looked up already, and without their codes, if these are very many."""
     held = (one.part.fingerprints.nbytes for one in parts if one.part.fingerprints)
     if sum(held) <= _MOST_WAITING_BYTES:
         return parts
@@ -418,6 +477,43 @@ def _examine(
             for one, result in zip(parts, results, strict=True)
         )
     )
+
+
+def _reused_or_examined(
+    scanner: Scanner, keeping: Keeping, row: dict[str, Any], blob: memoryview
+) -> tuple[Examined, ...]:
+    """Decode an item, unless the ledger knows what comes of that; either way it is kept."""
+    sha256 = hashlib.sha256(blob).digest()
+    known = keeping.known(sha256)
+    if known is not None:
+        parts = scanner.recall(known, scanner.wanted)
+        if not any(_may_end_otherwise(one.part) for one in parts):
+            keeping.add(row, sha256, known, is_reused=True)
+            return parts
+    parts = scanner.examine(blob)
+    keeping.add(row, sha256, scanner.recallable(parts))
+    return parts
+
+
+def _may_end_otherwise(part: Part) -> bool:
+    """Whether decoding it anew may tell more: time and memory do not run out every time."""
+    return part.reason is not None and (
+        part.reason == NEEDS_DECODING or part.reason not in SKIP_REASONS
+    )
+
+
+def _recalled(
+    rows: Sequence[dict[str, Any]], again: Again, scanner: Scanner, ledger: Ledger | None
+) -> Iterator[_Opened]:
+    """What the ledger holds of each row that the gate lets through."""
+    if ledger is None:
+        raise ValueError("rows are matched again from a ledger")
+    is_open = [row["skip_reason"] is None for row in rows]
+    for wanted, held in zip(is_open, ledger.parts(again, is_open), strict=True):
+        if held is not None:
+            yield _lightened(scanner, scanner.recall(*held))
+        else:  # or its day was over between two steps
+            yield ItemError("read", NO_LONGER_KEPT) if wanted else ()
 
 
 def _bytes_of(row: dict[str, Any], content: pa.LargeBinaryScalar | None) -> memoryview:
@@ -499,6 +595,7 @@ def account(batch: Batch, folder: Path) -> Batch:
         inner=inner,
         distances=batch.distances,
         duplicates=batch.duplicates,
+        reused=batch.reused,
     )
     failed = []
     for row in batch.rows.to_pylist():
@@ -645,6 +742,12 @@ class Resources:
             ),
         )
         self.suppressed = load_suppressed(config, self.keys)
+        self.ledger = (
+            Ledger(config.ledger, config.ledger_days, config.key_folder, config.clock)
+            if config.ledger
+            else None
+        )
+        self.withdrawn = load_withdrawn(config.without)
         self.emitter = Emitter(config.verification, config.key_folder)
         self.sandbox = Sandbox(config.threads, require_filter=config.require_filter)
         self.pool = ThreadPoolExecutor(config.threads, thread_name_prefix="open")
@@ -675,6 +778,8 @@ class Resources:
         self.pool.shutdown()
         self.sandbox.close()
         self.emitter.close()
+        if self.ledger is not None:
+            self.ledger.close()
 
 
 def load_sets(config: ScanConfig) -> list[IndicatorSet]:
@@ -736,6 +841,21 @@ def load_suppressed(config: ScanConfig, service: keys.KeyService) -> frozenset[b
     signers = keys.signers(config.key_folder)
     reference = vouchers.order_id(config.order.reference)
     return verdict_file.rejected_pairs(config.suppress, signers, reference, service.pair_id)
+
+
+def load_withdrawn(path: Path | None) -> pa.StringArray:
+    """The items that are not matched again.
+
+    Raises:
+        SourceRefused: the file cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n") if path else []
+    except (OSError, UnicodeDecodeError):
+        raise SourceRefused(
+            f"{path} cannot be read: it must hold one item id a line, in UTF-8"
+        ) from None
+    return pa.array(lines, pa.string())
 
 
 _lock = threading.Lock()

@@ -19,6 +19,7 @@ from pipeline.cli import (
     indicators,
     ingest,
     keys,
+    ledger,
     loadtest,
     orders,
     reports,
@@ -48,6 +49,8 @@ app.add_typer(orders.app, name="order")
 app.add_typer(keys.app, name="keys")
 app.add_typer(indicators.app, name="indicators")
 app.add_typer(ingest.app, name="ingest")
+app.command()(ledger.rematch)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(reviewing.app, name="verification")  # that of serving, with its own commands
 app.add_typer(verdicts.app, name="verdicts")
 app.add_typer(vault.app, name="vault")

@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -45,6 +45,24 @@ LogFolder = Annotated[
     Path,
     typer.Option("--log", envvar="SLUIS_UPLOAD_LOG", help="Folder of the upload log alone."),
 ]
+KeptLedger = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--ledger",
+        help="Keep hashes of what was examined in this folder, sealed, so that `sluis rematch` can "
+        "ask new indicators about it and repeated content is not decoded (docs/ledger.md). "
+        "[default: nothing is kept of what resembles nothing]",
+        show_default=False,
+    ),
+]
+LedgerDays = Annotated[
+    Optional[int],
+    typer.Option(
+        min=1,
+        help="Days that the ledger keeps an item. [default: as it was made; 30 for a new one]",
+        show_default=False,
+    ),
+]
 VerdictsFile = Annotated[
     Path, typer.Argument(help="The file of verdicts that `sluis verdicts fetch` keeps.")
 ]
@@ -62,6 +80,12 @@ def check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise typer.BadParameter(f"{address} is no address: write HOST:PORT")
+
+
+def check_ledger(ledger: Path | None, days: int | None) -> None:
+    """Refuse days without a ledger to keep anything in."""
+    if days is not None and ledger is None:
+        raise typer.BadParameter("--ledger-days says how long --ledger keeps: give both")
 
 
 def candidate_id(text: str) -> bytes:

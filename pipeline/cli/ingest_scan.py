@@ -13,7 +13,18 @@ from typing import Annotated, Optional
 
 import typer
 
-from pipeline.cli.common import Address, LogFolder, OrderFile, ProviderKeys, check_address, err, out
+from pipeline.cli.common import (
+    Address,
+    KeptLedger,
+    LedgerDays,
+    LogFolder,
+    OrderFile,
+    ProviderKeys,
+    check_address,
+    check_ledger,
+    err,
+    out,
+)
 from pipeline.cli.scanning import IndexBackend, PdqMode
 
 
@@ -72,6 +83,8 @@ def ingest_scan(
             "within its other limits.",
         ),
     ] = False,
+    ledger: KeptLedger = None,
+    ledger_days: LedgerDays = None,
     most_rows: Annotated[
         int, typer.Option("--batch-rows", min=1, help="Most uploads in a batch.")
     ] = 1024,
@@ -95,6 +108,7 @@ def ingest_scan(
     after the batch at hand; started again, it goes on from there, as after any crash.
     """
     check_address(verification)
+    check_ledger(ledger, ledger_days)
     if metrics != "none":
         check_address(metrics)
     from pipeline import order as orders
@@ -121,6 +135,8 @@ def ingest_scan(
             index_backend=index_backend.value,
             require_filter=require_sandbox,
             suppress=tuple(suppress or ()),
+            ledger=ledger,
+            ledger_days=ledger_days,
         ),
         most_rows=most_rows,
         drain=drain,

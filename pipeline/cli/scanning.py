@@ -23,7 +23,16 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from pipeline.cli.common import Address, ProviderKeys, check_address, err, out
+from pipeline.cli.common import (
+    Address,
+    KeptLedger,
+    LedgerDays,
+    ProviderKeys,
+    check_address,
+    check_ledger,
+    err,
+    out,
+)
 from pipeline.text import counted
 
 if TYPE_CHECKING:
@@ -187,6 +196,8 @@ def scan(
             rich_help_panel=_SAFETY,
         ),
     ] = False,
+    ledger: KeptLedger = None,
+    ledger_days: LedgerDays = None,
     chunk_rows: Annotated[
         int,
         typer.Option(min=1, help="Items in one run of the engine.", rich_help_panel=_TUNING),
@@ -229,6 +240,7 @@ def scan(
             "says it row by row"
         )
     check_address(verification)
+    check_ledger(ledger, ledger_days)
     state = state_dir or Path.home() / ".local" / "state" / "sluis"
     config = scanning.ScanConfig(
         order=valid,
@@ -241,9 +253,11 @@ def scan(
         index_backend=index_backend.value,
         require_filter=require_sandbox,
         suppress=tuple(suppress or ()),
+        ledger=ledger,
+        ledger_days=ledger_days,
     )
     was_complete = (run_dir / "report.json").exists()
-    with _stop_on_signal(), _progress() as listener:
+    with stop_on_signal(), progress_shown() as listener:
         figures = run.scan_source(
             source,
             config,
@@ -268,10 +282,11 @@ def report_command(
 
     Not to be confused with `sluis reports`: what is reported to the EU Centre.
     """
-    from pipeline import report, run
+    from matchers.files import read_json
+    from pipeline import report
     from pipeline.errors import RunRefused
 
-    figures = run.read_json(run_dir / "report.json")
+    figures = read_json(run_dir / "report.json")
     if not run_dir.is_dir():
         raise RunRefused(f"there is no folder {run_dir}: give the --run-dir of a scan")
     if figures is None:
@@ -323,7 +338,7 @@ def _declared(
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[None]:
+def stop_on_signal() -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) ends the run after the batch at hand, the second at once."""
     from pipeline import scan as scanning
 
@@ -343,7 +358,7 @@ def _stop_on_signal() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> Iterator[run.Listener]:
+def progress_shown() -> Iterator[run.Listener]:
     """A live display in a terminal, plain lines elsewhere."""
     if not err.is_terminal:
         yield _plain_lines()

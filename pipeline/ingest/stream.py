@@ -141,6 +141,8 @@ class _Stream:
         self._resources = scan.resources_for(self._config)
         if self._in_force:
             _log.info("decoders are confined by %s", self._resources.sandbox.confinement)
+            if self._resources.ledger is not None:
+                self._resources.ledger.prepare()
         ledger = VersionLedger(settings.ledger)
         ledger.accept([found.manifest for found in self._resources.sets])
         self._live = LiveSets(

@@ -56,6 +56,9 @@ class Meters:
             "sluis_log_oldest_seconds", "Age of the oldest upload without outcome"
         )
         self._lost = self._counter("sluis_log_lost_uploads", "Uploads lost to damage of the log")
+        self._reused = self._counter(
+            "sluis_uploads_reused", "Uploads not decoded: the hash ledger knew their content"
+        )
         self._versions = self._gauge(
             "sluis_indicator_set_version", "Version of a set in use", "set_id"
         )
@@ -95,6 +98,7 @@ class Meters:
         for row in outcomes.filter(pc.is_valid(outcomes["reason"])).to_pylist():
             self._reasons.labels(row["outcome"], row["reason"]).inc()
         self._batches.inc()
+        self._reused.inc(batch.reused)
         for step, seconds in batch.seconds.items():
             self._steps.labels(step).observe(seconds)
         if batch.arrival is not None:

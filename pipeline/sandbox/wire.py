@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 import struct
 from dataclasses import asdict, fields
@@ -181,7 +182,7 @@ def _decode_fingerprints(reader: _Reader) -> Fingerprints:
     values: dict[str, Any] = {}
     for name, kind, count, rest in _ARRAYS:
         shape = (lengths[count], *rest)
-        size_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+        size_bytes = math.prod(shape) * np.dtype(kind).itemsize
         # A copy: aligned and writeable, as the kernels that come later were compiled for.
         values[name] = np.frombuffer(reader.take(size_bytes), kind).reshape(shape).copy()
     values |= {name: reader.number(4, MAX_CODES) for name in _COUNTS}
