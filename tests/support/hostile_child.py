@@ -47,7 +47,7 @@ ATTEMPTS = {
     "start a program": lambda: ctypes.CDLL(None).execv(b"/bin/true", None),
     "segfault": lambda: ctypes.string_at(0),
     "take much memory": lambda: bytearray(8 << 30),
-    "nap": lambda: time.sleep(2),
+    "nap": lambda: time.sleep(3),
     "be killed": lambda: signal.pthread_kill(threading.get_ident(), signal.SIGKILL),
     "sleep": lambda: time.sleep(1000),
     "spin": lambda: sum(1 for _ in iter(int, 1)),
