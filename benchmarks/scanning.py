@@ -15,7 +15,7 @@ from matchers.indicators import Manifest, VersionLedger
 from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
 from matchers.scanner import Scanner
-from pipeline import keys, run, scan
+from pipeline import keys, resources, run
 from pipeline.sources import Declared
 
 _BATCH: Final = 256  # items that the bare loop reads together
@@ -30,7 +30,7 @@ def measure(
     rows = [photo.resolve() for _ in range(repeats) for photo in photos][: scale.scanned]
     manifest = _manifest(parties, rows)
     config = _config(parties, photos[0])
-    scanner = Scanner(scan.load_sets(config))
+    scanner = Scanner(resources.load_sets(config))
     ledger = VersionLedger(parties.folder / "versions.json")
     numbers = iter(range(1_000))
 
@@ -70,7 +70,7 @@ def _manifest(parties: Parties, rows: Sequence[Path]) -> Path:
     return path
 
 
-def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
+def _config(parties: Parties, listed: Path) -> resources.ScanConfig:
     """The order, and a signed set that lists one of the photographs."""
     pictures = parties.folder / "listed"
     pictures.mkdir()
@@ -96,7 +96,7 @@ def _config(parties: Parties, listed: Path) -> scan.ScanConfig:
         building.as_version(data, manifest, None),
         keys.signing_key(parties.folder / "keys" / "centre" / "signing.key"),
     )
-    return scan.ScanConfig(
+    return resources.ScanConfig(
         order=parties.order,
         sets=(parties.folder / "set",),
         key_folder=parties.provider,

@@ -51,7 +51,7 @@ from pipeline.items import FAILED, Tally
 from pipeline.ledger.again import take as take_ledger
 from pipeline.ledger.folder import LedgerFolder
 from pipeline.ledger.key import read_key
-from pipeline.scan import ScanConfig
+from pipeline.resources import Resources, ScanConfig, release_resources, resources_for
 from pipeline.sources import Declared, Snapshot
 
 FORMAT: Final = "sluis-run/1"
@@ -218,7 +218,7 @@ def _run(
         _check_folder(origin, run_folder, config)
         order.check_in_force(config.order, config.clock().date())
         try:
-            resources = scan.resources_for(config)  # verifies the sets, reads the keys
+            resources = resources_for(config)  # verifies the sets, reads the keys
             version_ledger.accept([s.manifest for s in resources.sets])
             about = _about(origin, config, resources)
             finished = read_json(run_folder / "report.json")
@@ -236,7 +236,7 @@ def _run(
             about_decoders = {"decoders_confined_by": confined}
             return _finish(run_folder, snapshot, config, listener, origin, about | about_decoders)
         finally:
-            scan.release_resources(config)
+            release_resources(config)
 
 
 def _finish(
@@ -488,7 +488,7 @@ def _check_same(run_folder: Path, started: dict[str, Any], about: dict[str, Any]
             )
 
 
-def _about(origin: _Origin, config: ScanConfig, resources: scan.Resources) -> dict[str, Any]:
+def _about(origin: _Origin, config: ScanConfig, resources: Resources) -> dict[str, Any]:
     """What makes a run this run, and no other."""
     return {
         "order": config.order.reference,

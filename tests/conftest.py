@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from support import postgres
 
+from pipeline import resources
+from pipeline.sandbox import Sandbox
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
@@ -23,3 +26,14 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return str(tmp_path / "store" / "verification.sqlite3")
     running: postgres.Server = request.getfixturevalue("postgres_server")
     return running.new_url()
+
+
+@pytest.fixture(scope="session")
+def decoders() -> Iterator[Sandbox]:
+    """One sandbox for the scans of all tests: starting decoders takes longer than a small scan."""
+    shared = Sandbox(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resources, "Sandbox", lambda *_, **__: shared)
+        patch.setattr(shared, "close", lambda: None)
+        yield shared
+    shared.close()

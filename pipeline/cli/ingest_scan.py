@@ -115,7 +115,7 @@ def ingest_scan(
     from pipeline.ingest import logs, stream
     from pipeline.ingest import metrics as metric_server
     from pipeline.ingest.stream_metrics import Meters
-    from pipeline.scan import ScanConfig
+    from pipeline.resources import ScanConfig
 
     logs.say(as_json=not human)
     state = state_dir or Path.home() / ".local" / "state" / "sluis"

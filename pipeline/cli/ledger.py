@@ -88,7 +88,7 @@ def rematch(
     from matchers.indicators import VersionLedger
     from pipeline import order as orders
     from pipeline import report, run
-    from pipeline.scan import ScanConfig
+    from pipeline.resources import ScanConfig
 
     check_address(verification)
     state = state_dir or Path.home() / ".local" / "state" / "sluis"

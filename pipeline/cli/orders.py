@@ -25,7 +25,7 @@ def order_example() -> None:
 def order_check(file: Annotated[Path, typer.Argument(help="The order file.")]) -> None:
     """Say whether an order file is complete and in force, field by field."""
     from pipeline import order
-    from pipeline.scan import utc_now
+    from pipeline.resources import utc_now
 
     valid = order.load(file)
     order.check_in_force(valid, utc_now().date())

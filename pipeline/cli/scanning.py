@@ -225,8 +225,8 @@ def scan(
     from matchers.indicators import VersionLedger
     from pipeline import order as orders
     from pipeline import report, run
-    from pipeline import scan as scanning
     from pipeline.errors import SourceRefused
+    from pipeline.resources import ScanConfig
 
     valid = orders.load(order)
     declared = None
@@ -242,7 +242,7 @@ def scan(
     check_address(verification)
     check_ledger(ledger, ledger_days)
     state = state_dir or Path.home() / ".local" / "state" / "sluis"
-    config = scanning.ScanConfig(
+    config = ScanConfig(
         order=valid,
         sets=tuple(indicators),
         key_folder=keys,

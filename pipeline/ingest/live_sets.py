@@ -24,10 +24,10 @@ from typing import Final
 from matchers.errors import IndicatorSetError, MatcherError
 from matchers.indicators import IndicatorSet, VersionLedger
 from pipeline import order as orders
-from pipeline import scan
+from pipeline import resources as worker
 from pipeline.errors import SluisError
 from pipeline.ingest.current import resolve
-from pipeline.scan import ScanConfig
+from pipeline.resources import ScanConfig
 
 LOOK_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 60.0
@@ -96,7 +96,7 @@ class LiveSets:
         for number, place in enumerate(self._places):
             self._look_at(number, place)
 
-    def take_over(self, resources: scan.Resources) -> None:
+    def take_over(self, resources: worker.Resources) -> None:
         """Put what is new into the scan; between two batches."""
         with self._lock:
             if self._pending:
@@ -192,13 +192,13 @@ class LiveSets:
 
     def _load(self, folder: Path, number: int) -> IndicatorSet:
         """Everything that a scan checks when it starts, before anything is changed."""
-        found = scan.load_set(folder, self._config)
+        found = worker.load_set(folder, self._config)
         before = self._sets[number].manifest.set_id
         if found.manifest.set_id != before:
             raise IndicatorSetError(
                 f"{folder} holds set {found.manifest.set_id!r}, and its place is that of {before!r}"
             )
-        scan.check_together([*self._sets[:number], found, *self._sets[number + 1 :]])
+        worker.check_together([*self._sets[:number], found, *self._sets[number + 1 :]])
         self._ledger.accept([found.manifest])
         return found
 

@@ -41,7 +41,8 @@ from pipeline.ingest.stream_metrics import Meters
 from pipeline.ingest.troubles import Troubles
 from pipeline.ingest.upload_log import Backlog, Position, Taken, UploadLogReader
 from pipeline.items import CANDIDATE, FAILURE, ITEMS, OUTCOMES
-from pipeline.scan import Arrival, Batch, ScanConfig
+from pipeline.resources import ScanConfig, release_resources, resources_for
+from pipeline.scan import Arrival, Batch
 
 RUN_SECONDS: Final = 30.0
 RUN_BUNDLES: Final = 250
@@ -138,7 +139,7 @@ class _Stream:
         places = settings.places if self._in_force else ()
         sets = tuple(resolve(place) for place in places)
         self._config = replace(settings.config, order=order, sets=sets)
-        self._resources = scan.resources_for(self._config)
+        self._resources = resources_for(self._config)
         if self._in_force:
             _log.info("decoders are confined by %s", self._resources.sandbox.confinement)
             if self._resources.ledger is not None:
@@ -161,7 +162,7 @@ class _Stream:
 
     def close(self) -> None:
         """Let go of sets, keys and channel."""
-        scan.release_resources(self._config)
+        release_resources(self._config)
 
     def check_verification(self) -> None:
         """Wait for verification to answer.

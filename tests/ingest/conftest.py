@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from support import world as worlds
 
-from pipeline import scan
 from pipeline.sandbox import Sandbox
 
 
@@ -26,11 +25,5 @@ def verification(world: worlds.World, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def decoders() -> Iterator[Sandbox]:
-    """One sandbox for the scans of all tests: starting decoders takes longer than a small scan."""
-    shared = Sandbox(2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "Sandbox", lambda *_, **__: shared)
-        patch.setattr(shared, "close", lambda: None)
-        yield shared
-    shared.close()
+def _one_sandbox(decoders: Sandbox) -> None:
+    """Scans of these tests share their decoders."""

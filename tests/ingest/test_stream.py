@@ -15,7 +15,7 @@ from support import world as worlds
 from support.streams import picture, upload
 
 from matchers.indicators import build as building
-from pipeline import emit, scan
+from pipeline import emit, matching, scan
 from pipeline.emit import Emitter
 from pipeline.errors import SandboxLost, VerificationRefused
 from pipeline.ingest import stream, troubles
@@ -351,14 +351,14 @@ def test_an_upload_that_the_scan_fails_on_is_given_up_by_name_and_the_rest_goes_
     world, verification, tmp_path, monkeypatch
 ):
     """A defect of ours on one upload: its batch is tried again, then item by item."""
-    really = scan._seal
+    really = matching._seal
 
     def defective(row, *rest):
         if row["item_id"] == "poison":
             raise ZeroDivisionError("a defect")
         return really(row, *rest)
 
-    monkeypatch.setattr(scan, "_seal", defective)
+    monkeypatch.setattr(matching, "_seal", defective)
     monkeypatch.setattr(troubles, "LEAST_PAUSE_SECONDS", 0.01)
     items = [upload(f"a-{name}", picture(name)) for name in LISTED]
     items += [upload("poison", picture("cat")), upload("b-fig", picture("fig"))]

@@ -13,7 +13,7 @@ import pytest
 from support import world as worlds
 
 from matchers.indicators.manifest import schema
-from pipeline import cli, scan
+from pipeline import cli
 from pipeline.sandbox import Sandbox
 
 LISTED = ("cat", "coffee", "pagoda")
@@ -59,14 +59,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> worlds.World:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def decoders() -> Iterator[Sandbox]:
-    """One sandbox for the scans of all tests: starting decoders takes longer than a small scan."""
-    shared = Sandbox(2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "Sandbox", lambda *_, **__: shared)
-        patch.setattr(shared, "close", lambda: None)
-        yield shared
-    shared.close()
+def _one_sandbox(decoders: Sandbox) -> None:
+    """Scans of these tests share their decoders."""
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from PIL import Image
 from support import world as worlds
 
 from matchers import pdq
-from pipeline import scan
+from pipeline import resources, scan
 from pipeline.errors import SluisError, VerificationUnreachable
 from pipeline.rpc.sluis.verification.v1 import candidate_pb2, review_service_pb2
 
@@ -95,7 +95,9 @@ LISTS = pytest.mark.parametrize("listed", ["known", "new"])
 """A hit on known material is sealed directly, one on new material behind a threshold."""
 
 
-def under_order(world: worlds.World, address: str, listed: str, **changes: Any) -> scan.ScanConfig:
+def under_order(
+    world: worlds.World, address: str, listed: str, **changes: Any
+) -> resources.ScanConfig:
     """What to scan with: that list and listed URLs, under an order on all kinds."""
     order = worlds.make_order(
         kinds=["known", "new", "url"], media=["image", "url"], prior_known_order="K-1"

@@ -27,7 +27,7 @@ from support import world as worlds
 from matchers import pdq
 from matchers.indicators import VersionLedger, build
 from matchers.indicators.manifest import schema
-from pipeline import run, scan
+from pipeline import resources, run, scan
 from pipeline.emit import Emitter
 from pipeline.errors import LedgerDamaged, RunInterrupted, RunRefused
 from pipeline.ingest.stream_metrics import Meters
@@ -134,7 +134,7 @@ NOT_IN_THE_LEDGER = {"half", "words", "shut"}
 
 
 def match_again(
-    config: scan.ScanConfig, run_folder: Path, versions: Path | None = None, **options: Any
+    config: resources.ScanConfig, run_folder: Path, versions: Path | None = None, **options: Any
 ) -> dict[str, Any]:
     """`sluis rematch`, silently."""
     return run.match_again(

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from matchers.examine import SKIP_REASONS
-from pipeline import gate, scan
+from matchers.scanner import QUALITY_TOO_LOW
+from pipeline import gate, matching
+from pipeline.ledger import again
 
 REPOSITORY = Path(__file__).parents[2]
 MANUAL = (REPOSITORY / "docs" / "manifests.md").read_text(encoding="utf-8").split("## Reasons")[1]
@@ -40,7 +42,8 @@ def test_every_fault_that_is_raised_is_listed():
     [
         set(gate.REASONS),
         SKIP_REASONS,
-        {scan.QUALITY_TOO_LOW, scan.REJECTED_BEFORE, scan.SAME_INDICATOR_AGAIN},
+        {QUALITY_TOO_LOW, matching.REJECTED_BEFORE, matching.SAME_INDICATOR_AGAIN},
+        {again.WITHDRAWN, again.NO_LONGER_KEPT},
     ],
 )
 def test_every_way_to_be_skipped_is_listed(words):

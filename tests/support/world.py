@@ -17,7 +17,7 @@ import yaml
 from matchers.indicators import Manifest, VersionLedger
 from matchers.indicators import build as building
 from matchers.indicators import manifest as on_disk
-from pipeline import keys, order, run, scan
+from pipeline import keys, order, resources, run
 from pipeline.sources import Declared
 from pipeline.vault import service as vault_service
 from pipeline.verification import service
@@ -65,7 +65,7 @@ class World:
         """Every party's key folder."""
         return self.folder / "keys"
 
-    def config(self, address: str, *sets: str, **changes: Any) -> scan.ScanConfig:
+    def config(self, address: str, *sets: str, **changes: Any) -> resources.ScanConfig:
         """What to scan with: `known` unless sets are named."""
         settings: dict[str, Any] = {
             "order": make_order(),
@@ -76,7 +76,7 @@ class World:
             "threads": 2,
             "clock": clock,
         }
-        return scan.ScanConfig(**(settings | changes))
+        return resources.ScanConfig(**(settings | changes))
 
     def add_set(self, name: str, kind: str, data: Any, previous: str = "", **changes: Any) -> Path:
         """Sign a set of ready-made rows; `previous` names the version before."""
@@ -112,7 +112,7 @@ class World:
     def scan(
         self,
         source: Path,
-        config: scan.ScanConfig,
+        config: resources.ScanConfig,
         run_folder: Path,
         *,
         ledger: Path | None = None,
