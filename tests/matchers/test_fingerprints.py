@@ -11,6 +11,7 @@ from support.places import PHOTOS
 from matchers import fingerprints
 from matchers.errors import DecodeError
 from matchers.pictures import Picture, pictures
+from matchers.views import view_codes
 
 PHOTO = np.asarray(Image.open(PHOTOS / "otters.jpg"))
 
@@ -60,13 +61,18 @@ def test_no_picture_at_all_leaves_only_the_reason():
 
 def test_each_code_belongs_to_its_picture_and_plane():
     """Codes of several pictures are told apart by frame, and find their planes."""
-    shown = [Picture(PHOTO, time_seconds=float(n)) for n in range(2)]
+    photos = [PHOTO, np.ascontiguousarray(PHOTO[::-1, 40:])]
+    shown = [Picture(photo, time_seconds=float(n)) for n, photo in enumerate(photos)]
     found, _ = fingerprints.of_pictures(iter(shown), "refine")
-    half = len(found.codes) // 2
-    np.testing.assert_array_equal(found.codes[:half], found.codes[half:])
-    assert found.frame.tolist() == [0] * half + [1] * half
-    assert len(found.planes) % 2 == 0
-    fitted = found.plane[:half] >= 0
-    np.testing.assert_array_equal(
-        found.planes[found.plane[:half][fitted]], found.planes[found.plane[half:][fitted]]
-    )
+    for number, photo in enumerate(photos):
+        alone = view_codes(photo, "refine")
+        mine = found.frame == number
+        np.testing.assert_array_equal(found.codes[mine], alone.codes)
+        np.testing.assert_array_equal(found.planes[found.plane[mine]], alone.planes[alone.plane])
+
+
+def test_a_picture_that_stays_is_one_frame_however_often_it_is_looked_at():
+    """In all its views it is the same; its showing grows longer."""
+    shown = [Picture(PHOTO, time_seconds=float(n)) for n in range(3)]
+    found, _ = fingerprints.of_pictures(iter(shown), "standard")
+    assert found.frames.tolist() == [[0.0, 2.0]]
