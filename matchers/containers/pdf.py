@@ -40,7 +40,6 @@ _COPIED: Final = (_JPEG, "/CCITTFaxDecode", "/JPXDecode")
 
 _JBIG2: Final = "/JBIG2Decode"  # pikepdf would start a program for it
 _LZW: Final = "/LZWDecode"
-_ENCRYPT: Final = b"/Encrypt"
 _INLINE: Final = tuple(re.compile(rb"\b%s\b" % word) for word in (b"BI", b"ID", b"EI"))
 _INLINE_OPERATORS: Final = "BI ID EI"
 
